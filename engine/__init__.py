@@ -1,0 +1,1 @@
+"""Decides what should run where, and makes it so."""

@@ -1,0 +1,1 @@
+"""Apps: rollout and revisions."""

@@ -1,0 +1,183 @@
+"""The desired state: what the config repository asks for at one commit, as typed values.
+
+Everything here is immutable plain data made from validated YAML (``automator67.schemas``); nothing does I/O.
+Units: memory and disk in bytes, time in seconds, CPU in cores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Runtime = Literal["docker", "process"]
+Drift = Literal["repair", "report", "off"]
+Strategy = Literal["rolling", "blue-green", "canary"]
+Spread = Literal["node", "region", "provider", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """A value that is not in the file: the name of a sealed secret in ``secrets/``."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a resource is written: the path in the repository, and the id of the file's content."""
+
+    path: str
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How an instance is judged healthy. ``target`` is the path for http and empty for tcp."""
+
+    kind: Literal["http", "tcp", "command"]
+    target: str = ""
+    command: tuple[str, ...] = ()
+    port: int | None = None
+    interval: float = 10.0
+    timeout: float = 2.0
+    healthy_after: int = 1
+    unhealthy_after: int = 3
+    start_period: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """How a new revision replaces the old one."""
+
+    strategy: Strategy = "rolling"
+    max_extra: int = 1
+    healthy_for: float = 10.0
+    deadline: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Named data of an app, mounted at ``path``; it survives prune and redeploy."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an app may run: ``require`` are node labels (``region``, ``provider`` and ``node`` count as labels)."""
+
+    spread: Spread = "node"
+    require: tuple[tuple[str, str], ...] = ()
+    prefer: tuple[tuple[str, str], ...] = ()
+    avoid: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One app as the commit wants it. ``rev`` is the hash of all that needs a new instance when it changes."""
+
+    name: str
+    origin: Origin
+    runtime: Runtime
+    image: str | None = None
+    command: tuple[str, ...] = ()
+    port: int | None = None
+    replicas: int = 1
+    cpu: float = 0.1
+    memory: int = 128 * 2**20
+    env: tuple[tuple[str, str | SecretRef], ...] = ()
+    health: Probe | None = None
+    place: Place = Place()
+    update: Update = Update()
+    depends_on: tuple[str, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    domains: tuple[str, ...] = ()
+    drift: Drift = "repair"
+    adopt: str | None = None
+    restart: Literal["always", "on-failure", "no"] = "always"
+    stop_timeout: float = 10.0
+    user: str | None = None
+    unsupported: tuple[str, ...] = ()
+    """Keys that are valid but that this version's engine cannot act on; such an app is planned as blocked."""
+    document: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
+    """The validated YAML, for showing what changed; secrets appear as ``{secret: NAME}`` only."""
+    rev: str = ""
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the app stays on the node that holds its volumes, and must never run twice."""
+        return bool(self.volumes)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node as the commit declares it; ``cpu``, ``memory`` and ``disk`` override what the agent measures."""
+
+    name: str
+    origin: Origin
+    kind: str = "agent"
+    region: str = ""
+    provider: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    cpu: float | None = None
+    memory: int | None = None
+    disk: int | None = None
+    gateway: bool = False
+    schedulable: bool = True
+    quota: tuple[tuple[str, float], ...] = ()
+    document: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
+
+    def label(self, key: str) -> str | None:
+        """Return a label's value; ``node``, ``region`` and ``provider`` are labels every node has."""
+        if key == "node":
+            return self.name
+        if key == "region":
+            return self.region or None
+        if key == "provider":
+            return self.provider or None
+        return dict(self.labels).get(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A resource of a kind whose engine is not part of this version (shards, buckets): checked, never acted on."""
+
+    kind: str
+    name: str
+    origin: Origin
+    document: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What ``automator67.yaml`` says of the whole cloud."""
+
+    name: str = "home"
+    statuses_per_app: bool = False
+    max_deletions: int = 3
+    heartbeat: float = 30.0
+    suspect_after: float = 45.0
+    unavailable_after: float = 105.0
+    document: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Everything one commit asks for."""
+
+    commit: str
+    settings: Settings = Settings()
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    apps: Mapping[str, App] = field(default_factory=dict)
+    others: tuple[Other, ...] = ()
+    secrets: frozenset[str] = frozenset()
+
+
+def revision_hash(app: Mapping[str, Any]) -> str:
+    """Return the short hash (12 hex digits of SHA-256) of a canonical JSON form of an app's runtime part."""
+    text = json.dumps(app, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""Reports to forges: commit statuses and git notes."""

@@ -1,0 +1,1 @@
+"""Nodes: registry, certificates, placement, judgement, the agent endpoint."""

@@ -1,0 +1,136 @@
+"""The observed state: what nodes report and what the store remembers, as typed values for pure decisions.
+
+Times are seconds since the epoch; durations are seconds; memory and disk are bytes; CPU is in cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from automator67.engine.desired import Runtime
+
+InstancePhase = Literal["pending", "pulling", "starting", "running", "exited", "paused", "failed", "missing"]
+Health = Literal["none", "starting", "healthy", "unhealthy"]
+NodeState = Literal["never", "healthy", "suspect", "unavailable", "revoked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One copy of an app as a node's agent sees it.
+
+    ``none`` as health means that no probe is declared. ``healthy_since`` is 0 unless it is healthy now
+    (running, where there is no probe).
+    """
+
+    id: str
+    app: str
+    slot: int
+    rev: str
+    epoch: int
+    node: str
+    phase: InstancePhase
+    health: Health = "none"
+    since: float = 0.0
+    healthy_since: float = 0.0
+    restarts: int = 0
+    exit_code: int | None = None
+    oom: bool = False
+    detail: str = ""
+    address: str = ""
+    drift: tuple[str, ...] = ()
+    image: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A container on a node that is not ours: reported, never touched, unless an app adopts it by name."""
+
+    name: str
+    image: str
+    phase: str
+    ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node as its agent last reported it, with the judgement of the engine.
+
+    ``reported`` is False until a full report has arrived since the engine knows the node: until then what runs
+    there is unknown, which is not the same as nothing.
+    """
+
+    name: str
+    state: NodeState
+    reason: str = ""
+    last_seen: float = 0.0
+    reported: bool = False
+    cpu: float = 0.0
+    memory: int = 0
+    disk: int = 0
+    cpu_used: float = 0.0
+    memory_used: int = 0
+    disk_used: int = 0
+    runtimes: frozenset[Runtime] = frozenset()
+    instances: tuple[Instance, ...] = ()
+    foreign: tuple[Foreign, ...] = ()
+    images: frozenset[str] = frozenset()
+    failures: int = 0
+    """How many deploys failed here in the last hour; placement prefers nodes with fewer."""
+    applied: str = ""
+    """The revision of the node's desired state that the agent has converged to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The engine's recorded intent that an instance runs (or stops) on a node."""
+
+    instance: str
+    app: str
+    slot: int
+    rev: str
+    node: str
+    epoch: int
+    want: Literal["run", "stop"]
+    since: float
+    commit: str
+    adopt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A revision that failed its gate: not tried again until a commit changes the app."""
+
+    app: str
+    rev: str
+    commit: str
+    reason: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A revision that was applied: ``spec`` is the stored form of the App, enough to run it again."""
+
+    app: str
+    rev: str
+    commit: str
+    spec: Mapping[str, Any]
+    first_at: float = 0.0
+    healthy_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All that a plan may know of the present."""
+
+    nodes: Mapping[str, NodeView] = field(default_factory=dict)
+    assignments: tuple[Assignment, ...] = ()
+    holds: Mapping[str, Hold] = field(default_factory=dict)
+    deployed: Mapping[str, Revision] = field(default_factory=dict)
+    """By app: the revision last asked for by an applied commit."""
+    last_good: Mapping[str, Revision] = field(default_factory=dict)
+    """By app: the last revision whose every replica was healthy."""
+    confirmed: frozenset[str] = frozenset()
+    """Commits whose deletions a person confirmed beyond the budget."""

@@ -1,0 +1,1 @@
+"""Pure planning: desired and observed in, ordered actions with reasons out."""

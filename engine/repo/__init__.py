@@ -1,0 +1,1 @@
+"""The config repository: mirror, commits, trees, signatures."""

@@ -1,0 +1,1 @@
+"""What git cannot hold: observations, history, intents."""

@@ -1,0 +1,1 @@
+"""JSON Schemas of what an agent and the engine say to each other."""

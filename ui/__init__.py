@@ -1,0 +1,1 @@
+"""Shows: a read-only web page over the store."""
