@@ -76,6 +76,8 @@ class NodeView:
     instances: tuple[Instance, ...] = ()
     foreign: tuple[Foreign, ...] = ()
     images: frozenset[str] = frozenset()
+    volumes: frozenset[tuple[str, int]] = frozenset()
+    """The (app, slot) pairs whose volumes are here."""
     failures: int = 0
     """How many deploys failed here in the last hour; placement prefers nodes with fewer."""
     applied: str = ""
@@ -100,10 +102,11 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A revision that failed its gate: not tried again until a commit changes the app."""
+    """A revision that failed its gate: not tried again until a commit changes the app's file (``blob``)."""
 
     app: str
     rev: str
+    blob: str
     commit: str
     reason: str
     since: float
@@ -132,5 +135,7 @@ class Observed:
     """By app: the revision last asked for by an applied commit."""
     last_good: Mapping[str, Revision] = field(default_factory=dict)
     """By app: the last revision whose every replica was healthy."""
+    settled: bool = True
+    """False just after the start of an engine without a store: nodes may still report what already runs."""
     confirmed: frozenset[str] = frozenset()
     """Commits whose deletions a person confirmed beyond the budget."""

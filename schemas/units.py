@@ -48,13 +48,11 @@ def size_bytes(text: str | int) -> int:
 
 def human_bytes(count: float) -> str:
     """Return a count of bytes the way a person writes it in YAML, to one decimal at most: ``1.5Gi``."""
-    for unit in ("B", "Ki", "Mi", "Gi"):
-        if abs(count) < 1024:
-            break
+    units = ["B", "Ki", "Mi", "Gi", "Ti"]
+    while abs(count) >= 1024 and len(units) > 1:
         count /= 1024
-    else:
-        unit = "Ti"
-    return f"{count:.1f}".rstrip("0").rstrip(".") + unit
+        units.pop(0)
+    return f"{count:.1f}".removesuffix(".0") + units[0]
 
 
 def human_seconds(count: float) -> str:

@@ -110,10 +110,12 @@ holds = Table(
     metadata,
     Column("app", String(64), primary_key=True),
     Column("rev", String(16), nullable=False),
+    Column("blob", String(64), nullable=False),
     Column("commit_id", String(64), nullable=False),
     Column("reason", Text, nullable=False),
     Column("since", Float, nullable=False),
 )
+"""``blob``: the content of the app's file when it was held; another content releases the hold."""
 
 confirmations = Table(
     "confirmations",

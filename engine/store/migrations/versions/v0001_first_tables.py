@@ -117,6 +117,7 @@ def upgrade() -> None:
         "holds",
         sa.Column("app", sa.String(length=64), nullable=False),
         sa.Column("rev", sa.String(length=16), nullable=False),
+        sa.Column("blob", sa.String(length=64), nullable=False),
         sa.Column("commit_id", sa.String(length=64), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("since", sa.Float(), nullable=False),
