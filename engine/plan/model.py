@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Verb = Literal["start", "stop", "adopt", "keep", "hold", "release"]
+Verb = Literal["start", "stop", "adopt", "keep", "hold", "release", "forget"]
 Risk = Literal["safe", "restarts", "destroys data"]
 ChangeKind = Literal["create", "update", "delete", "move", "adopt", "repair", "scale", "none"]
 
@@ -80,6 +80,8 @@ class Plan:
     blocked: tuple[Blocked, ...] = ()
     warnings: tuple[str, ...] = ()
     unchanged: int = 0
+    complete: tuple[tuple[str, str], ...] = ()
+    """(app, revision) pairs of which every replica is ready now, while no other revision runs."""
     wake_at: float = 0.0
     notes: dict[str, str] = field(default_factory=dict)
     """By resource: why nothing is done for it, where that needs saying (a hold, a report-only drift)."""

@@ -1,0 +1,274 @@
+"""The rolling update of one app, as a pure function of its copies.
+
+There is no stored state machine: the copies that exist say how far the rollout is. One call returns every
+remaining step; those that cannot be taken yet say what they wait for. So a restart goes on where it was, and a
+new revision simply takes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from automator67.engine.copies import Copy, instance_id
+from automator67.engine.desired import App
+from automator67.engine.plan.model import Action, Risk
+from automator67.schemas.units import human_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where an instance can go (``node`` is None: nowhere), and why, in one line."""
+
+    node: str | None
+    reason: str
+
+
+class Placer(Protocol):
+    """Chooses a node for a slot of the app and books the room there; ``only`` restricts it to one node."""
+
+    def __call__(self, slot: int, only: str | None) -> Placed:
+        """Return where the slot goes."""
+
+
+@dataclass(slots=True)
+class Rollout:
+    """What remains to be done for one app.
+
+    ``failed`` tells why the revision must be given up, ``blocked`` what stands in the way, ``wake_at`` when time
+    alone changes the answer (0: never). ``complete``: every replica is ready and nothing old runs.
+    """
+
+    actions: list[Action] = field(default_factory=list)
+    blocked: list[str] = field(default_factory=list)
+    failed: str = ""
+    wake_at: float = 0.0
+    complete: bool = False
+    ready: int = 0
+
+    def wake(self, at: float) -> None:
+        """Ask to be called again at a time."""
+        self.wake_at = min(self.wake_at or at, at)
+
+
+def roll(
+    app: App,
+    copies: Sequence[Copy],
+    *,
+    now: float,
+    place: Placer,
+    misplaced: Callable[[str], str],
+    proven: bool = False,
+    gate: str = "",
+) -> Rollout:
+    """Return the steps that bring ``copies`` to ``app.replicas`` ready copies of ``app.rev``.
+
+    ``misplaced(node)`` says why the app may not stay on a node, or nothing. ``proven`` means that this revision
+    was healthy before: its replicas are repaired for ever rather than given up at the deadline. ``gate`` holds
+    back the starts of an unproven revision, in words.
+    """
+    out = Rollout()
+    good, bad = _sort(app, copies, misplaced)
+    gate = "" if proven else gate
+    healthy_for = 0.0 if proven else app.update.healthy_for
+    ready = {slot for slot, c in good.items() if c.ready(healthy_for, now)}
+    out.ready = len(ready)
+    for c in [*good.values(), *(c for c, _ in bad)]:
+        if not c.assigned:
+            out.actions.append(_step("keep", c, "found running with this cloud's stamp"))
+    _gates(app, good, ready, healthy_for, now, proven, out)
+    if out.failed:
+        return out
+    if app.pinned:
+        _restart_in_place(app, copies, good, bad, place, gate, out)
+    else:
+        squeezed = _starts(app, copies, good, bad, place, gate, out)
+        _stops(app, good, bad, ready, squeezed, out)
+    out.complete = len(ready) == app.replicas and not bad
+    return out
+
+
+def _sort(
+    app: App, copies: Sequence[Copy], misplaced: Callable[[str], str]
+) -> tuple[dict[int, Copy], list[tuple[Copy, str]]]:
+    good: dict[int, Copy] = {}
+    bad: list[tuple[Copy, str]] = []
+    for c in sorted(copies, key=lambda c: (c.slot, not c.healthy, -c.epoch, c.node)):
+        if c.stopping:
+            continue
+        if c.rev != app.rev:
+            bad.append((c, f"revision {c.rev} is replaced by {app.rev}"))
+        elif c.slot >= app.replicas:
+            bad.append((c, f"replicas are {app.replicas} now"))
+        elif c.slot in good:
+            bad.append((c, f"slot {c.slot} runs on {good[c.slot].node}"))
+        elif c.lost and app.pinned:
+            good[c.slot] = c
+        elif c.lost:
+            bad.append((c, f"node {c.node} is unavailable"))
+        elif why := misplaced(c.node):
+            bad.append((c, why))
+        else:
+            good[c.slot] = c
+    return good, bad
+
+
+def _gates(
+    app: App, good: dict[int, Copy], ready: set[int], healthy_for: float, now: float, proven: bool, out: Rollout
+) -> None:
+    for slot, c in sorted(good.items()):
+        if c.lost:
+            out.blocked.append(f"{c.instance} waits for node {c.node}, which holds its volume and is unavailable")
+        elif slot not in ready and not proven:
+            if c.healthy:
+                out.wake(c.healthy_since + healthy_for)
+            if c.known and now - c.since >= app.update.deadline:
+                what = c.detail or (f"its health is {c.health}" if c.health != "none" else f"it is {c.phase}")
+                out.failed = f"{c.instance} was not healthy within {human_seconds(app.update.deadline)}: {what}"
+                return
+            if c.known:
+                out.wake(c.since + app.update.deadline)
+
+
+def _starts(
+    app: App,
+    copies: Sequence[Copy],
+    good: dict[int, Copy],
+    bad: list[tuple[Copy, str]],
+    place: Placer,
+    gate: str,
+    out: Rollout,
+) -> bool:
+    """Add the starts of missing slots; return True when there is no room beside the copies that still run."""
+    old = [c for c, _ in bad if not c.lost]
+    room = app.replicas + app.update.max_extra - len(good) - len(old)
+    squeezed = False
+    previous: tuple[str, ...] = ()
+    for slot in range(app.replicas):
+        if slot in good:
+            continue
+        reason, risk = _why_start(app, slot, copies, bad), _risk(old)
+        action = _start(app, slot, copies, reason, risk, previous)
+        previous = (action.id,)
+        if gate:
+            out.actions.append(_later(action, gate))
+        elif old and room <= 0:
+            squeezed = squeezed or (app.update.max_extra == 0)
+            out.actions.append(_later(action, "waits for an older copy to stop"))
+        else:
+            where = place(slot, None)
+            if where.node is not None:
+                room -= 1
+                out.actions.append(_on(action, where.node, where.reason))
+            elif old:
+                squeezed = True
+                out.actions.append(_later(action, f"waits for an older copy to stop: {where.reason}"))
+            else:
+                out.blocked.append(f"no node can take {action.instance}: {where.reason}")
+    return squeezed
+
+
+def _stops(
+    app: App,
+    good: dict[int, Copy],
+    bad: list[tuple[Copy, str]],
+    ready: set[int],
+    squeezed: bool,
+    out: Rollout,
+) -> None:
+    serving = len(ready) + sum(1 for c, _ in bad if c.healthy)
+    floor = app.replicas - 1 if squeezed else app.replicas
+    starts = () if squeezed else tuple(a.id for a in out.actions if a.verb == "start")
+    for c, why in sorted(bad, key=lambda b: (not b[0].lost, b[0].healthy, b[0].slot, b[0].instance)):
+        if not (c.known or c.lost):
+            out.actions.append(_later(_step("stop", c, why), f"waits for node {c.node} to report"))
+        elif not c.healthy:
+            out.actions.append(_step("stop", c, why))
+        elif len(ready) == app.replicas or serving - 1 >= floor:
+            serving -= 1
+            out.actions.append(_step("stop", c, why, risk="restarts" if squeezed else "safe", after=starts))
+        else:
+            waiting = next((g.instance for s, g in sorted(good.items()) if s not in ready), "")
+            what = waiting or f"a copy of revision {app.rev}"
+            text = f"waits for {what} to be healthy"
+            if app.update.healthy_for:
+                text += f" for {human_seconds(app.update.healthy_for)}"
+            out.actions.append(_later(_step("stop", c, why, after=starts), text))
+
+
+def _restart_in_place(
+    app: App,
+    copies: Sequence[Copy],
+    good: dict[int, Copy],
+    bad: list[tuple[Copy, str]],
+    place: Placer,
+    gate: str,
+    out: Rollout,
+) -> None:
+    """An app with volumes never runs twice: the old copy of a slot stops before the new one starts, on its node."""
+    for slot in range(app.replicas):
+        if slot in good:
+            continue
+        olds = [(c, why) for c, why in bad if c.slot == slot]
+        away = next((c for c in copies if c.slot == slot and c.lost), None)
+        if away is not None:
+            out.blocked.append(f"{app.name} waits for node {away.node}, which holds its volume and is unavailable")
+            continue
+        reason = _why_start(app, slot, copies, bad)
+        action = _start(app, slot, copies, reason, _risk([c for c, _ in olds]), ())
+        if gate:
+            out.actions.append(_later(action, gate))
+            continue
+        home = next((c.node for c in copies if c.slot == slot), None)
+        where = place(slot, home)
+        if where.node is None:
+            out.blocked.append(f"{action.instance} must stay with its volume on {home}: {where.reason}"
+                               if home else f"no node can take {action.instance}: {where.reason}")  # fmt: skip
+            continue
+        stops = [_step("stop", c, why, risk="restarts") for c, why in olds]
+        out.actions += [*stops, _on(action, where.node, where.reason, tuple(s.id for s in stops))]
+    out.actions += [_step("stop", c, why) for c, why in bad if c.slot >= app.replicas or c.slot in good]
+
+
+def _why_start(app: App, slot: int, copies: Sequence[Copy], bad: list[tuple[Copy, str]]) -> str:
+    for c, why in bad:
+        if c.slot == slot:
+            return why
+    if not copies:
+        return "new app"
+    return f"slot {slot} of {app.replicas} is empty"
+
+
+def _risk(old: Sequence[Copy]) -> Risk:
+    return "restarts" if old else "safe"
+
+
+def _start(app: App, slot: int, copies: Sequence[Copy], reason: str, risk: Risk, after: tuple[str, ...]) -> Action:
+    epoch = 1 + max((c.epoch for c in copies if c.slot == slot), default=0)
+    instance = instance_id(app.name, slot, app.rev)
+    return Action(
+        f"start:{instance}#{epoch}", "start", f"app/{app.name}", reason, risk,
+        instance=instance, slot=slot, rev=app.rev, epoch=epoch, after=after,
+    )  # fmt: skip
+
+
+def _step(verb: str, c: Copy, reason: str, *, risk: Risk = "safe", after: tuple[str, ...] = ()) -> Action:
+    return Action(
+        f"{verb}:{c.instance}@{c.node}#{c.epoch}", verb, f"app/{c.app}", reason, risk,  # type: ignore[arg-type]
+        instance=c.instance, node=c.node, slot=c.slot, rev=c.rev, epoch=c.epoch, after=after, adopt=c.adopt,
+    )  # fmt: skip
+
+
+def _later(action: Action, waits: str) -> Action:
+    return Action(
+        action.id, action.verb, action.resource, action.reason, action.risk, action.instance, action.node,
+        action.slot, action.rev, action.epoch, action.after, waits,
+    )  # fmt: skip
+
+
+def _on(action: Action, node: str, why: str, after: tuple[str, ...] = ()) -> Action:
+    return Action(
+        action.id, action.verb, action.resource, f"{action.reason}; {why}" if why else action.reason, action.risk,
+        action.instance, node, action.slot, action.rev, action.epoch, action.after + after,
+    )  # fmt: skip

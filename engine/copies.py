@@ -1,0 +1,81 @@
+"""Copies: the recorded intent for every instance joined with what its node reports. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from automator67.engine.observed import Health, InstancePhase, Observed
+
+LOST_STATES = frozenset({"unavailable", "revoked"})
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One instance on one node.
+
+    ``assigned``: False for one that was found by its stamp without a recorded intent. ``stopping``: the intent is
+    that it stops. ``lost``: its node cannot be relied on any more. ``known``: its node has reported since the
+    engine started; ``present``: it was in that report. ``since``: when it was assigned. Times are seconds since
+    the epoch.
+    """
+
+    instance: str
+    app: str
+    slot: int
+    rev: str
+    node: str
+    epoch: int
+    assigned: bool = True
+    stopping: bool = False
+    lost: bool = False
+    known: bool = False
+    present: bool = False
+    since: float = 0.0
+    phase: InstancePhase = "pending"
+    health: Health = "none"
+    healthy_since: float = 0.0
+    detail: str = ""
+    drift: tuple[str, ...] = ()
+    adopt: str | None = None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it serves now, as far as the engine can know."""
+        return not self.lost and self.phase == "running" and self.health in ("none", "healthy")
+
+    def ready(self, healthy_for: float, now: float) -> bool:
+        """Whether it has been healthy for ``healthy_for`` seconds."""
+        return self.healthy and now - self.healthy_since >= healthy_for
+
+
+def instance_id(app: str, slot: int, rev: str) -> str:
+    """Return the name of an instance: the same app, slot and revision always give the same name."""
+    return f"{app}-{slot}-{rev}"
+
+
+def join(observed: Observed) -> Mapping[str, list[Copy]]:
+    """Return all copies by app: those assigned, and those found on a node without an assignment."""
+    reported = {(i.id, view.name): i for view in observed.nodes.values() if view.reported for i in view.instances}
+    lost = {view.name for view in observed.nodes.values() if view.state in LOST_STATES}
+    known = {view.name for view in observed.nodes.values() if view.reported}
+    copies: dict[str, list[Copy]] = {}
+    for a in observed.assignments:
+        i = reported.pop((a.instance, a.node), None)
+        copy = Copy(
+            a.instance, a.app, a.slot, a.rev, a.node, a.epoch,
+            stopping=a.want == "stop", lost=a.node in lost or a.node not in observed.nodes,
+            known=a.node in known, present=i is not None, since=a.since, adopt=a.adopt,
+            phase=i.phase if i else "pending", health=i.health if i else "none",
+            healthy_since=i.healthy_since if i else 0.0, detail=i.detail if i else "",
+            drift=i.drift if i else (),
+        )  # fmt: skip
+        copies.setdefault(a.app, []).append(copy)
+    for (_, node), i in reported.items():
+        copy = Copy(
+            i.id, i.app, i.slot, i.rev, node, i.epoch,
+            assigned=False, lost=node in lost, known=True, present=True, since=i.since,
+            phase=i.phase, health=i.health, healthy_since=i.healthy_since, detail=i.detail, drift=i.drift,
+        )  # fmt: skip
+        copies.setdefault(i.app, []).append(copy)
+    return copies

@@ -1,0 +1,62 @@
+"""A node's desired state, as its agent is told: every instance assigned to it, in full. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from automator67.engine.desired import App, SecretRef
+from automator67.engine.observed import Assignment
+
+Instances = dict[str, list[dict[str, Any]]]
+
+
+def desired_instances(
+    assignments: Iterable[Assignment], nodes: Iterable[str], app_of: Callable[[str, str], App | None]
+) -> Instances:
+    """Return by node the complete list of instance messages (docs/protocol.md), for every node in ``nodes``.
+
+    ``app_of(app, rev)`` gives the specification of a revision; where there is none any more the instance is only
+    kept as it is.
+    """
+    wanted: Instances = {name: [] for name in nodes}
+    for a in assignments:
+        if a.want == "run" and a.node in wanted:
+            wanted[a.node].append(_message(a, app_of(a.app, a.rev)))
+    for messages in wanted.values():
+        messages.sort(key=lambda m: str(m["id"]))
+    return wanted
+
+
+def _message(a: Assignment, app: App | None) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "id": a.instance, "app": a.app, "slot": a.slot, "rev": a.rev, "epoch": a.epoch, "adopt": a.adopt,
+    }  # fmt: skip
+    if app is None:
+        return message | {"keep": True}
+    return message | {
+        "runtime": app.runtime,
+        "image": app.image,
+        "command": list(app.command),
+        "env": {key: value for key, value in app.env if not isinstance(value, SecretRef)},
+        "port": app.port,
+        "cpu": app.cpu,
+        "memory": app.memory,
+        "volumes": [{"name": v.name, "path": v.path} for v in app.volumes],
+        "health": _probe(app),
+        "restart": app.restart,
+        "stop_timeout": app.stop_timeout,
+        "drift": app.drift,
+        "user": app.user,
+    }
+
+
+def _probe(app: App) -> Mapping[str, Any] | None:
+    if app.health is None:
+        return None
+    h = app.health
+    return {
+        "kind": h.kind, "target": h.target, "command": list(h.command), "port": h.port, "interval": h.interval,
+        "timeout": h.timeout, "healthy_after": h.healthy_after, "unhealthy_after": h.unhealthy_after,
+        "start_period": h.start_period,
+    }  # fmt: skip

@@ -1,0 +1,53 @@
+"""What differs between two versions of a resource's YAML, key by key. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from automator67.engine.plan.model import FieldChange
+
+_LONG = 80
+
+
+def field_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[FieldChange, ...]:
+    """Return the changed keys in the order of the new document, then those that went away.
+
+    A value that is not there is an empty text. Secrets are references in both documents, so no value can show.
+    """
+    before, after = _flatten(old), _flatten(new)
+    keys = [*after, *(key for key in before if key not in after)]
+    return tuple(
+        FieldChange(key, _cut(before.get(key, "")), _cut(after.get(key, "")))
+        for key in keys
+        if before.get(key) != after.get(key)
+    )
+
+
+def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in document.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and set(value) == {"secret"}:
+            flat[path] = f"secret {value['secret']}"
+        elif isinstance(value, Mapping) and value:
+            flat |= _flatten(value, f"{path}.")
+        else:
+            flat[path] = _text(value)
+    return flat
+
+
+def _text(value: Any) -> str:
+    if value is True or value is False:
+        text = str(value).lower()
+    elif isinstance(value, (list, tuple)):
+        text = "[" + ", ".join(_text(v) for v in value) + "]"
+    elif isinstance(value, Mapping):
+        text = "{" + ", ".join(f"{k}: {_text(v)}" for k, v in value.items()) + "}"
+    else:
+        text = str(value)
+    return " ".join(text.split())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONG else text[: _LONG - 1] + "…"

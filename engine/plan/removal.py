@@ -1,0 +1,64 @@
+"""Removes apps that the repository no longer has: pruned, dependants first, within the deletion budget. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from automator67.engine.copies import Copy
+from automator67.engine.observed import Revision
+from automator67.engine.plan.model import Action, Change
+
+
+def removals(
+    names: Sequence[str],
+    copies: Mapping[str, Sequence[Copy]],
+    deployed: Mapping[str, Revision],
+    budget: int,
+    *,
+    confirmed: bool,
+) -> tuple[list[Change], list[Action]]:
+    """Return changes and steps that remove the apps ``names``, given dependants first.
+
+    Only what carries this cloud's stamp is ever in ``copies``. More than ``budget`` removals wait for a person's
+    confirmation of the commit. Volumes are not touched. An app stops when all that depended on it has gone.
+    """
+    changes: list[Change] = []
+    actions: list[Action] = []
+    leaving = [n for n in names if any(not c.stopping for c in copies.get(n, ())) or n in deployed]
+    over = len(leaving) > budget and not confirmed
+    waiting = (
+        f"waits for a person: this removes {len(leaving)} apps and limits.deletions is {budget}; "
+        "confirm with `automator67 sync --confirm-deletions`, or raise the limit in automator67.yaml"
+    )
+    for name in names:
+        mine = [c for c in copies.get(name, ()) if not c.stopping]
+        dependants = [n for n in names if name in _needs(deployed.get(n)) and copies.get(n)]
+        waits = waiting if over else f"waits for app/{dependants[0]} to stop" if dependants else ""
+        pinned = " (its volumes stay)" if deployed.get(name) and deployed[name].spec.get("volumes") else ""
+        reason = f"no file in the repository asks for it{pinned}"
+        if name in leaving:
+            changes.append(Change(f"app/{name}", "delete", (reason,), "restarts"))
+        for c in mine:
+            actions.append(
+                Action(
+                    f"stop:{c.instance}@{c.node}#{c.epoch}",
+                    "stop",
+                    f"app/{name}",
+                    reason,
+                    "restarts",
+                    instance=c.instance,
+                    node=c.node,
+                    slot=c.slot,
+                    rev=c.rev,
+                    epoch=c.epoch,
+                    waits=waits,
+                    adopt=c.adopt,
+                )
+            )
+        if name in deployed and not copies.get(name):
+            actions.append(Action(f"forget:app/{name}", "forget", f"app/{name}", reason, waits=waiting if over else ""))
+    return changes, actions
+
+
+def _needs(revision: Revision | None) -> Sequence[str]:
+    return revision.spec.get("depends_on", ()) if revision else ()

@@ -1,0 +1,166 @@
+"""Recorded intents: assignments, revisions, holds, confirmations, and the history of actions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
+
+from automator67.engine.observed import Assignment, Hold, Revision
+from automator67.engine.plan.model import Action
+from automator67.engine.store.tables import actions, assignments, confirmations, holds, revisions
+
+
+@dataclass(frozen=True, slots=True)
+class Intents:
+    """All intents at one moment. ``specs`` has every revision that may still be needed, by (app, rev)."""
+
+    assignments: tuple[Assignment, ...]
+    holds: Mapping[str, Hold]
+    deployed: Mapping[str, Revision]
+    last_good: Mapping[str, Revision]
+    specs: Mapping[tuple[str, str], Revision]
+    confirmed: frozenset[str]
+
+
+def load_intents(tx: Connection) -> Intents:
+    """Read every intent."""
+    deployed: dict[str, Revision] = {}
+    good: dict[str, Revision] = {}
+    specs: dict[tuple[str, str], Revision] = {}
+    for row in tx.execute(select(revisions).order_by(revisions.c.asked_at)):
+        revision = Revision(row.app, row.rev, row.commit_id, json.loads(row.spec), row.first_at, row.healthy_at)
+        specs[row.app, row.rev] = revision
+        if row.asked_at > 0:
+            deployed[row.app] = revision
+        if revision.healthy_at > 0 and revision.healthy_at >= getattr(good.get(row.app), "healthy_at", 0.0):
+            good[row.app] = revision
+    return Intents(
+        tuple(
+            Assignment(r.instance, r.app, r.slot, r.rev, r.node, r.epoch, r.want, r.since, r.commit_id, r.adopt)
+            for r in tx.execute(select(assignments).order_by(assignments.c.app, assignments.c.slot))
+        ),
+        {r.app: Hold(r.app, r.rev, r.blob, r.commit_id, r.reason, r.since) for r in tx.execute(select(holds))},
+        deployed,
+        good,
+        specs,
+        frozenset(tx.scalars(select(confirmations.c.commit_id))),
+    )
+
+
+def assign(tx: Connection, a: Assignment) -> None:
+    """Record that an instance runs on a node; an older intent for the same pair is replaced."""
+    tx.execute(delete(assignments).where(_pair(a.instance, a.node)))
+    tx.execute(
+        insert(assignments).values(
+            instance=a.instance,
+            node=a.node,
+            app=a.app,
+            slot=a.slot,
+            rev=a.rev,
+            epoch=a.epoch,
+            want=a.want,
+            since=a.since,
+            commit_id=a.commit,
+            adopt=a.adopt,
+        )
+    )
+
+
+def unassign(tx: Connection, instance: str, node: str) -> None:
+    """Record that an instance stops on a node; the row stays until the node confirms that it is gone."""
+    tx.execute(update(assignments).where(_pair(instance, node)).values(want="stop"))
+
+
+def forget_assignment(tx: Connection, instance: str, node: str) -> None:
+    """Drop the intent for an instance that is gone."""
+    tx.execute(delete(assignments).where(_pair(instance, node)))
+
+
+def ask_revision(tx: Connection, app: str, rev: str, commit: str, spec: Mapping[str, Any], now: float) -> None:
+    """Record that ``commit`` asks for a revision; it becomes the app's deployed one."""
+    text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
+    where = and_(revisions.c.app == app, revisions.c.rev == rev)
+    done = tx.execute(update(revisions).where(where).values(commit_id=commit, spec=text, asked_at=now))
+    if done.rowcount == 0:
+        tx.execute(
+            insert(revisions).values(
+                app=app, rev=rev, commit_id=commit, spec=text, first_at=now, asked_at=now, healthy_at=0.0
+            )
+        )
+
+
+def mark_healthy(tx: Connection, app: str, rev: str, now: float, keep: int = 10) -> None:
+    """Record that every replica of a revision is healthy, and drop all but the ``keep`` newest revisions."""
+    where = and_(revisions.c.app == app, revisions.c.rev == rev)
+    tx.execute(update(revisions).where(where).values(healthy_at=now))
+    used = select(assignments.c.rev).where(assignments.c.app == app)
+    newest = select(revisions.c.rev).where(revisions.c.app == app).order_by(revisions.c.asked_at.desc()).limit(keep)
+    kept = {*tx.scalars(used), *tx.scalars(newest), rev}
+    tx.execute(delete(revisions).where(revisions.c.app == app, revisions.c.rev.not_in(kept)))
+
+
+def forget_app(tx: Connection, app: str) -> None:
+    """Drop the revisions and the hold of an app that is gone from the repository."""
+    tx.execute(delete(revisions).where(revisions.c.app == app))
+    tx.execute(delete(holds).where(holds.c.app == app))
+
+
+def hold(tx: Connection, h: Hold) -> None:
+    """Record that a revision is not to be tried again."""
+    release(tx, h.app)
+    tx.execute(
+        insert(holds).values(app=h.app, rev=h.rev, blob=h.blob, commit_id=h.commit, reason=h.reason, since=h.since)
+    )
+
+
+def release(tx: Connection, app: str) -> None:
+    """Drop the hold of an app."""
+    tx.execute(delete(holds).where(holds.c.app == app))
+
+
+def confirm(tx: Connection, commit: str, now: float) -> None:
+    """Record that a person confirmed the deletions of a commit."""
+    if tx.scalar(select(confirmations.c.commit_id).where(confirmations.c.commit_id == commit)) is None:
+        tx.execute(insert(confirmations).values(commit_id=commit, at=now))
+
+
+def record_actions(tx: Connection, commit: str, taken: Iterable[Action], now: float) -> None:
+    """Add actions to the history: those that nodes carry out as ``intent``, the others as ``done``."""
+    seq = tx.scalar(select(func.coalesce(func.max(actions.c.seq), 0))) or 0
+    for n, a in enumerate(taken, start=seq + 1):
+        intent = a.verb in ("start", "stop")
+        tx.execute(
+            insert(actions).values(
+                id=f"{n:010d}",
+                seq=n,
+                commit_id=commit,
+                verb=a.verb,
+                resource=a.resource,
+                instance=a.instance,
+                node=a.node,
+                reason=a.reason,
+                risk=a.risk,
+                state="intent" if intent else "done",
+                at=now,
+                done_at=None if intent else now,
+                error="",
+            )
+        )
+
+
+def open_actions(tx: Connection) -> list[Any]:
+    """Return the actions that are not finished, oldest first (rows of the ``actions`` table)."""
+    return list(tx.execute(select(actions).where(actions.c.state == "intent").order_by(actions.c.seq)))
+
+
+def close_action(tx: Connection, seq: int, state: str, now: float, error: str = "") -> None:
+    """Finish an action as ``done``, ``failed`` or ``superseded``."""
+    tx.execute(update(actions).where(actions.c.seq == seq).values(state=state, done_at=now, error=error))
+
+
+def _pair(instance: str, node: str) -> Any:
+    return and_(assignments.c.instance == instance, assignments.c.node == node)
