@@ -1,55 +1,91 @@
 """Takes the steps of a plan that are ready: records them and the intents they mean, in one transaction.
 
 The effect of a step is a row that an agent converges to, so writing it is both intent and act: a crash leaves
-either all of it or nothing, and a repeated apply of the same plan changes nothing.
+either all of it or nothing, and a repeated apply changes nothing. ``work`` decides, ``write`` writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from automator67.engine.apps.revisions import to_spec
 from automator67.engine.copies import Copy
-from automator67.engine.desired import Desired
+from automator67.engine.desired import App, Desired
 from automator67.engine.observed import Assignment, Hold, Observed
 from automator67.engine.plan.model import Action, Plan
 from automator67.engine.store import intents
+from automator67.engine.store.intents import OpenAction
 
 
-def apply(tx: Connection, plan: Plan, desired: Desired, observed: Observed, now: float) -> list[Action]:
-    """Record every ready step of ``plan`` and its intent; return the steps taken, in order."""
-    taken = [a for a in plan.actions if a.ready]
-    _ask(tx, desired, observed, now)
-    for action in taken:
-        _take(tx, action, desired, now)
-    for app, rev in plan.complete:
-        last = observed.last_good.get(app)
-        if last is None or last.rev != rev:
-            intents.mark_healthy(tx, app, rev, now)
-    intents.record_actions(tx, desired.commit, taken, now)
-    return taken
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one pass has to write.
 
-
-def settle(tx: Connection, copies: Mapping[str, Iterable[Copy]], now: float) -> bool:
-    """Close recorded steps that the nodes have carried out, and drop intents for what is gone.
-
-    Returns whether anything was written. A start is done when its instance runs, a stop when it is gone; a start
-    whose instance is no longer wanted is superseded.
+    ``taken``: steps of the plan; ``asked``: apps whose file differs from what was asked last; ``healthy``: (app,
+    revision) pairs that are proven now; ``closed``: recorded steps (seq, state) that ended; ``gone``: (instance,
+    node) pairs that stopped as intended.
     """
-    by_place = {(c.instance, c.node): c for mine in copies.values() for c in mine}
-    wrote = False
-    for c in by_place.values():
-        if c.stopping and c.known and not c.present:
-            intents.forget_assignment(tx, c.instance, c.node)
-            wrote = True
-    for row in intents.open_actions(tx):
-        state = _outcome(row.verb, by_place.get((row.instance, row.node)))
-        if state:
-            intents.close_action(tx, row.seq, state, now)
-            wrote = True
-    return wrote
+
+    taken: tuple[Action, ...] = ()
+    asked: tuple[App, ...] = ()
+    healthy: tuple[tuple[str, str], ...] = ()
+    closed: tuple[tuple[int, str], ...] = ()
+    gone: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self.taken or self.asked or self.healthy or self.closed or self.gone)
+
+
+def work(
+    plan: Plan,
+    desired: Desired,
+    observed: Observed,
+    copies: Mapping[str, Iterable[Copy]],
+    open_actions: Sequence[OpenAction],
+) -> Work:
+    """Return what has to be written so that the plan's ready steps are taken. Pure."""
+    stopping = [c for mine in copies.values() for c in mine if c.stopping]
+    by_place: dict[tuple[str, str], Copy] = {}
+    if open_actions:
+        by_place = {(c.instance, c.node): c for mine in copies.values() for c in mine}
+    ended = ((a.seq, _outcome(a.verb, by_place.get((a.instance, a.node)))) for a in open_actions)
+    return Work(
+        taken=tuple(a for a in plan.actions if a.ready),
+        asked=tuple(app for app in desired.apps.values() if not app.unsupported and _asks(app, observed)),
+        healthy=tuple(pair for pair in plan.complete if _last_good(observed, pair[0]) != pair[1]),
+        closed=tuple((seq, state) for seq, state in ended if state),
+        gone=tuple((c.instance, c.node) for c in stopping if c.known and not c.present),
+    )
+
+
+def write(tx: Connection, todo: Work, desired: Desired, now: float) -> None:
+    """Write what ``work`` found. Call it inside one write transaction."""
+    for seq, state in todo.closed:
+        intents.close_action(tx, seq, state, now)
+    for instance, node in todo.gone:
+        intents.forget_assignment(tx, instance, node)
+    for app in todo.asked:
+        intents.ask_revision(tx, app.name, app.rev, desired.commit, to_spec(app), now)
+    for action in todo.taken:
+        _take(tx, action, desired, now)
+    for name, rev in todo.healthy:
+        intents.mark_healthy(tx, name, rev, now)
+    intents.record_actions(tx, desired.commit, todo.taken, now)
+
+
+def _asks(app: App, observed: Observed) -> bool:
+    before = observed.deployed.get(app.name)
+    return before is None or before.rev != app.rev or before.spec["origin"][1] != app.origin.blob
+
+
+def _last_good(observed: Observed, app: str) -> str:
+    good = observed.last_good.get(app)
+    return good.rev if good else ""
 
 
 def _outcome(verb: str, copy: Copy | None) -> str:
@@ -60,15 +96,6 @@ def _outcome(verb: str, copy: Copy | None) -> str:
     if copy is None or copy.stopping:
         return "superseded"
     return "done" if copy.phase == "running" else ""
-
-
-def _ask(tx: Connection, desired: Desired, observed: Observed, now: float) -> None:
-    """Record what the commit asks for, for every app in whose file something differs from what was asked last."""
-    for name, app in desired.apps.items():
-        before = observed.deployed.get(name)
-        same = before is not None and before.rev == app.rev and before.spec["origin"][1] == app.origin.blob
-        if not same and not app.unsupported:
-            intents.ask_revision(tx, name, app.rev, desired.commit, to_spec(app), now)
 
 
 def _take(tx: Connection, action: Action, desired: Desired, now: float) -> None:

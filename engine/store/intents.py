@@ -15,6 +15,16 @@ from automator67.engine.store.tables import actions, assignments, confirmations,
 
 
 @dataclass(frozen=True, slots=True)
+class OpenAction:
+    """A recorded step that a node has not finished."""
+
+    seq: int
+    verb: str
+    instance: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class Intents:
     """All intents at one moment. ``specs`` has every revision that may still be needed, by (app, rev)."""
 
@@ -24,6 +34,7 @@ class Intents:
     last_good: Mapping[str, Revision]
     specs: Mapping[tuple[str, str], Revision]
     confirmed: frozenset[str]
+    open_actions: tuple[OpenAction, ...]
 
 
 def load_intents(tx: Connection) -> Intents:
@@ -48,6 +59,10 @@ def load_intents(tx: Connection) -> Intents:
         good,
         specs,
         frozenset(tx.scalars(select(confirmations.c.commit_id))),
+        tuple(
+            OpenAction(r.seq, r.verb, r.instance, r.node)
+            for r in tx.execute(select(actions).where(actions.c.state == "intent").order_by(actions.c.seq))
+        ),
     )
 
 
@@ -152,14 +167,9 @@ def record_actions(tx: Connection, commit: str, taken: Iterable[Action], now: fl
         )
 
 
-def open_actions(tx: Connection) -> list[Any]:
-    """Return the actions that are not finished, oldest first (rows of the ``actions`` table)."""
-    return list(tx.execute(select(actions).where(actions.c.state == "intent").order_by(actions.c.seq)))
-
-
-def close_action(tx: Connection, seq: int, state: str, now: float, error: str = "") -> None:
-    """Finish an action as ``done``, ``failed`` or ``superseded``."""
-    tx.execute(update(actions).where(actions.c.seq == seq).values(state=state, done_at=now, error=error))
+def close_action(tx: Connection, seq: int, state: str, now: float) -> None:
+    """Finish a step as ``done`` or ``superseded``."""
+    tx.execute(update(actions).where(actions.c.seq == seq).values(state=state, done_at=now))
 
 
 def _pair(instance: str, node: str) -> Any:

@@ -1,0 +1,77 @@
+"""``automator67 status``: how the cloud is now."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from sqlalchemy import select
+
+from automator67.engine.cli.common import ago, json_option, print_json, reading, state_option, table
+from automator67.engine.store.commits import recent_commits
+from automator67.engine.store.facts import app_state_rows, fact
+from automator67.engine.store.tables import holds, nodes
+
+
+@click.command("status", short_help="How the cloud is now: nodes, apps, the present commit.")
+@state_option
+@json_option
+def command(state: Path, as_json: bool) -> None:
+    """Show nodes, apps and the present commit.
+
+    Exit code 0: all apps are synced and healthy; 1: something is not; 255: the state cannot be read.
+    """
+    store = reading(state)
+    with store.read() as tx:
+        apps = list(app_state_rows(tx).values())
+        machines = list(tx.execute(select(nodes).order_by(nodes.c.name)))
+        commits = recent_commits(tx, 1)
+        remote_error = fact(tx, "remote_error")
+        held = {row.app: row.reason for row in tx.execute(select(holds))}
+    wrong = [a for a in apps if a.health != "healthy" or a.sync != "synced" or a.drift == "drifted"]
+    if as_json:
+        print_json(
+            {
+                "commit": asdict(commits[0]) if commits else None,
+                "remote_error": remote_error,
+                "nodes": [_node(m) for m in machines],
+                "apps": [asdict(a) for a in apps],
+                "holds": held,
+            }
+        )
+        raise click.exceptions.Exit(1 if wrong else 0)
+    if commits:
+        c = commits[0]
+        click.echo(f"commit {c.id[:10]}  {c.state}  {c.subject}\n  {c.summary}")
+    else:
+        click.echo("no commit has been read yet")
+    if remote_error:
+        click.echo(f"! the repository cannot be read: {remote_error}")
+    rows = [(n["name"], n["state"], n["seen"], n["reason"]) for n in map(_node, machines)]
+    click.echo("\n" + table(("NODE", "STATE", "SEEN", ""), rows) if rows else "\nno node has joined yet")
+    lines = [
+        (a.app, a.sync, a.health, a.drift, f"{a.replicas_healthy}/{a.replicas_wanted}", _where(a.instances), a.reason)
+        for a in apps
+    ]
+    head = ("APP", "SYNC", "HEALTH", "DRIFT", "REPLICAS", "WHERE", "")
+    click.echo("\n" + table(head, lines) if lines else "\nno app is declared yet")
+    raise click.exceptions.Exit(1 if wrong else 0)
+
+
+def _node(row: object) -> dict[str, object]:
+    get = row._mapping  # type: ignore[attr-defined]
+    report = json.loads(get["report"])
+    return {
+        "name": get["name"], "state": get["state"], "reason": get["state_reason"], "seen": ago(get["last_seen"]),
+        "last_seen": get["last_seen"], "cert_expires": get["cert_expires"], "revoked_at": get["revoked_at"],
+        "capacity": report.get("capacity"), "usage": report.get("usage"), "runtimes": report.get("runtimes"),
+    }  # fmt: skip
+
+
+def _where(instances: object) -> str:
+    parts = []
+    for i in instances:  # type: ignore[attr-defined]
+        parts.append(f"{i['node']} http://{i['address']}" if i["address"] else str(i["node"]))
+    return ", ".join(parts)

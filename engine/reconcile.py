@@ -1,0 +1,154 @@
+"""One pass of the straight line: fetch, load, observe, plan, apply, tell, judge, report.
+
+A pass is level-triggered and may be repeated or cut off anywhere. It runs in one thread; what it touches of the
+world is handed in. A remote that cannot be read, a commit that does not validate, a store that is away: each leaves
+what runs as it is, and says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from automator67.engine import crash
+from automator67.engine.apply import Work, work, write
+from automator67.engine.apps.revisions import from_spec
+from automator67.engine.copies import join
+from automator67.engine.desired import App, Desired
+from automator67.engine.instances import desired_instances
+from automator67.engine.nodes.registry import Registry
+from automator67.engine.observed import Observed
+from automator67.engine.plan.planner import plan
+from automator67.engine.plan.render import told
+from automator67.engine.record import CommitReporter
+from automator67.engine.source import Source, SourceError
+from automator67.engine.store.database import Store
+from automator67.engine.store.facts import add_events
+from automator67.engine.store.intents import Intents, confirm, load_intents
+
+log = logging.getLogger("automator67.reconcile")
+
+SETTLE_SECONDS = 2.0
+"""How long an engine that finds an empty store lets nodes report before it starts anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a pass found. ``again``: something was written, so the next look may find more to do."""
+
+    commit: str = ""
+    again: bool = False
+    wake_at: float = 0.0
+    remaining: int = 0
+    error: str = ""
+
+
+class Reconciler:
+    """Holds what passes share: the store, the source, the registry, and the last desired state that was valid."""
+
+    def __init__(self, store: Store, source: Source, registry: Registry) -> None:
+        self._store = store
+        self._source = source
+        self._registry = registry
+        self._reporter = CommitReporter(store)
+        self._head = ""
+        self._intents: Intents | None = None
+        self._apps: dict[tuple[str, str, str], App] = {}
+        self._first_report = 0.0
+        self.desired: Desired | None = None
+        """The last desired state that was valid."""
+
+    def confirm_deletions(self, now: float) -> str:
+        """Record that a person confirmed the deletions of the present commit; return the commit, if there is one."""
+        if self.desired is None:
+            return ""
+        with self._store.begin() as tx:
+            confirm(tx, self.desired.commit, now)
+        self._intents = None
+        return self.desired.commit
+
+    def once(self, now: float, *, fetch: bool) -> Outcome:
+        """Do one pass. Raises StoreUnavailable when the store is away; then nothing is half done."""
+        error = self._look(now) if fetch or self.desired is None else ""
+        desired = self.desired
+        if desired is None:
+            return Outcome(error=error)
+        observed = self._observe(desired, now)
+        planned = plan(desired, observed, now)
+        copies = join(observed)
+        todo = work(planned, desired, observed, copies, self._present_intents().open_actions)
+        self._act(todo, desired, now)
+        if not todo.empty:
+            observed = self._observe(desired, now)
+            copies = join(observed)
+        self._tell(desired, observed)
+        self._reporter.report(desired, planned, observed, copies, now)
+        return Outcome(desired.commit, not todo.empty, planned.wake_at, len(planned.actions), error)
+
+    def _look(self, now: float) -> str:
+        """Fetch, and take a new commit when it is valid. Returns an error text, empty when all is well."""
+        error = ""
+        try:
+            commit = self._source.fetch()
+        except SourceError as problem:
+            error, commit = str(problem), ""
+            if self.desired is None:
+                commit = self._source.last_head()
+        self._reporter.remote(error, now)
+        crash.point("after-fetch")
+        if not commit or commit == self._head:
+            return error
+        loaded = self._source.load(commit)
+        self._reporter.see(commit, self._source.describe(commit), loaded.problems, now)
+        self._head = commit
+        if loaded.desired is not None:
+            self.desired = loaded.desired
+        elif self.desired is None and (previous := self._reporter.last_valid(commit)):
+            self.desired = self._source.load(previous).desired
+        return error or (str(loaded.problems[0]) if loaded.problems else "")
+
+    def _present_intents(self) -> Intents:
+        if self._intents is None:
+            with self._store.read() as tx:
+                self._intents = load_intents(tx)
+        return self._intents
+
+    def _observe(self, desired: Desired, now: float) -> Observed:
+        views = self._registry.views(desired.nodes, desired.settings, now)
+        if not self._first_report and any(v.reported for v in views.values()):
+            self._first_report = now
+        i = self._present_intents()
+        known = bool(i.deployed or i.assignments)
+        settled = known or (self._first_report > 0 and now - self._first_report >= SETTLE_SECONDS)
+        return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, settled, i.confirmed)
+
+    def _act(self, todo: Work, desired: Desired, now: float) -> None:
+        """Record the steps that are ready, in one transaction; nothing is written when there is nothing to do."""
+        if todo.empty:
+            return
+        crash.point("before-intents")
+        with self._store.begin() as tx:
+            write(tx, todo, desired, now)
+            crash.point("inside-intents")
+            add_events(tx, [(now, a.verb, a.resource, told(a), desired.commit) for a in todo.taken])
+        self._intents = None
+        crash.point("after-intents")
+        for a in todo.taken:
+            log.info("%s", told(a), extra={"commit": desired.commit, "resource": a.resource})
+
+    def _tell(self, desired: Desired, observed: Observed) -> None:
+        """Hand every node its complete desired state; what is the same as before wakes nobody."""
+        crash.point("before-tell")
+        specs = self._present_intents().specs
+
+        def app_of(name: str, rev: str) -> App | None:
+            wanted = desired.apps.get(name)
+            if wanted is not None and wanted.rev == rev:
+                return wanted
+            revision = specs.get((name, rev))
+            return from_spec(revision.spec) if revision else None
+
+        nodes = [name for name, view in observed.nodes.items() if view.reported]
+        for node, instances in desired_instances(observed.assignments, nodes, app_of).items():
+            self._registry.set_desired(node, instances)
+        crash.point("after-tell")
