@@ -1,0 +1,30 @@
+"""What can go wrong with the remote repository. Each text is one line for a person, without any secret."""
+
+from __future__ import annotations
+
+
+class RemoteError(Exception):
+    """The remote could not be used; nothing here has changed."""
+
+
+class RemoteUnreachable(RemoteError):
+    """No answer: no such host, no connection, no reply in time. It may work again by itself."""
+
+
+class RemoteRefused(RemoteError):
+    """The remote answers, but not to us: wrong or missing credentials, no such repository, an untrusted host.
+
+    It needs a person.
+    """
+
+
+class RemoteBroken(RemoteError):
+    """The remote answers nonsense: an error of its own, a truncated or corrupt pack."""
+
+
+class BranchMissing(RemoteError):
+    """The remote has no such branch (any more)."""
+
+
+class MirrorFailed(RemoteError):
+    """Our own copy cannot be read or written: disk full, wrong owner, damaged."""

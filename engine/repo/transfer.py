@@ -1,0 +1,126 @@
+"""One exchange with the remote through libgit2: credentials, deadlines, and errors in words a person can use."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+
+import pygit2
+from pygit2.enums import CredentialType
+
+from automator67.engine.remote_errors import (
+    MirrorFailed,
+    RemoteBroken,
+    RemoteError,
+    RemoteRefused,
+    RemoteUnreachable,
+)
+from automator67.engine.repo.address import Address
+from automator67.engine.repo.credentials import Credentials, Gatekeeper
+
+SILENCE_SECONDS = 30.0
+"""How long a remote may say nothing before it counts as unreachable."""
+
+_SILENT = ("timed out", "timeout", "failed to connect", "failed to resolve address", "unreachable", "connection reset",
+           "connection refused", "no route")  # fmt: skip
+_STATUS = re.compile(r"http status code: ([0-9]{3})")
+_OWN_DISK = ("no space left", "disk quota", "read-only file system", "permission denied")
+
+
+def set_timeouts(silence: float = SILENCE_SECONDS) -> None:
+    """Set how long (seconds) libgit2 waits to connect and for each read, in this whole process."""
+    pygit2.settings.server_connect_timeout = int(min(silence, 15.0) * 1000)
+    pygit2.settings.server_timeout = int(silence * 1000)
+
+
+class Transfer(pygit2.RemoteCallbacks):
+    """The callbacks of one exchange. ``rejected`` holds, by ref, why a push was not accepted."""
+
+    def __init__(self, address: Address, credentials: Credentials | None, seconds: float) -> None:
+        super().__init__()
+        self._gate = Gatekeeper(address, credentials)
+        self._address = address
+        self._until = time.monotonic() + seconds
+        self._seconds = seconds
+        self.rejected: dict[str, str] = {}
+
+    def credentials(
+        self, url: str, username_from_url: str | None, allowed_types: CredentialType
+    ) -> pygit2.UserPass | pygit2.Keypair | pygit2.Username:
+        """Called by libgit2 when the server asks who we are."""
+        return self._gate.answer(url, allowed_types)
+
+    def transfer_progress(self, stats: object) -> None:
+        """Called by libgit2 as data arrives: a remote that only drips must end too."""
+        self._check_deadline()
+
+    def sideband_progress(self, string: str) -> None:
+        """Called by libgit2 as the server tells how it gets on."""
+        self._check_deadline()
+
+    def push_update_reference(self, refname: str, message: str | None) -> None:
+        """Called by libgit2 with the server's answer for each pushed ref."""
+        if message is not None:
+            self.rejected[refname] = message
+
+    def _check_deadline(self) -> None:
+        if time.monotonic() > self._until:
+            raise RemoteUnreachable(f"{self._address.url} was not done after {self._seconds:.0f} s; gave up")
+
+
+def explain(error: pygit2.GitError, address: Address, secrets: Iterable[str] = ()) -> RemoteError:
+    """Return the error of this module's family that says what libgit2's error means for a person."""
+    text = redact(str(error), secrets)
+    low = text.lower()
+    where = address.url
+    status = _STATUS.search(low)
+    if status:
+        return _http(int(status[1]), where)
+    if any(words in low for words in _OWN_DISK) and address.scheme != "ssh":
+        return MirrorFailed(f"the copy of {where} cannot be written here: {text}")
+    if "not owned by current user" in low:
+        return RemoteRefused(
+            f"{where} belongs to another user, so git does not trust it: give it to this user, or add its path to"
+            " safe.directory in the git configuration"
+        )
+    if isinstance(error, pygit2.errors.CertificateError) or "certificate" in low or "hostkey" in low:
+        return _untrusted(address, text)
+    if isinstance(error, pygit2.errors.AuthError) or "authenticat" in low:
+        return RemoteRefused(f"{where} does not let us in: {text}")
+    if "cannot redirect" in low:
+        return RemoteRefused(
+            f"{where} sends us to another host ({text}); put the repository's new URL into the settings"
+        )
+    if address.scheme == "file" and ("failed to resolve path" in low or "could not find repository" in low):
+        return RemoteUnreachable(f"there is no git repository at {address.path}")
+    if any(words in low for words in _SILENT):
+        return RemoteUnreachable(f"{where} cannot be reached: {text}")
+    return RemoteBroken(f"{where} sent something broken: {text}; nothing was changed")
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return one line of text without the given values and without passwords in URLs."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    text = re.sub(r"(?<=//)[^/@\s]*:[^/@\s]*@", "***@", text)
+    return " ".join(text.split())
+
+
+def _http(status: int, where: str) -> RemoteError:
+    if status in (401, 403):
+        return RemoteRefused(f"{where} answers {status}: the token is missing, wrong or may not read the repository")
+    if status in (404, 410):
+        return RemoteRefused(f"{where} answers {status}: no such repository, or the token may not see it")
+    if status == 429:
+        return RemoteUnreachable(f"{where} answers 429: too many requests; trying again later")
+    return RemoteBroken(f"{where} answers {status}: trouble of its own; trying again later")
+
+
+def _untrusted(address: Address, text: str) -> RemoteError:
+    if address.scheme == "ssh":
+        return RemoteRefused(
+            f"the SSH host key of {address.host} is not in ~/.ssh/known_hosts or has changed: compare it with the"
+            f" published one, then run: ssh-keyscan -p {address.port} {address.host} >> ~/.ssh/known_hosts"
+        )
+    return RemoteRefused(f"the TLS certificate of {address.host} cannot be trusted: {text}")

@@ -1,0 +1,27 @@
+"""What the web process is told: its webhook secrets, the repository it listens for. Nothing else of the engine's."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from automator67.engine.options import Options
+
+
+def write_web_config(options: Options) -> None:
+    """Write ``web.json`` (mode 0600) into the state directory, all of it or nothing."""
+    data = {
+        "repository": options.repository,
+        "branch": options.branch,
+        "secrets": {forge: list(secrets) for forge, secrets in options.webhook_secrets.items()},
+        "trusted_proxies": 0,
+        "store": options.store,
+    }
+    path = options.state / "web.json"
+    draft = path.with_suffix(".tmp")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(data, file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
