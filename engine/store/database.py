@@ -55,6 +55,12 @@ class Store:
         with _person_errors(), self._reader.connect() as tx, tx.begin():
             yield tx
 
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close every connection."""
         self._reader.dispose()
