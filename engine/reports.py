@@ -50,7 +50,8 @@ def of_health(apps: Mapping[str, AppState]) -> Said:
     if open_:
         return Said(context, "pending", ", ".join(open_))
     replicas = sum(a.replicas_wanted for a in apps.values())
-    return Said(context, "success", f"{len(apps)} apps healthy, {replicas} replicas")
+    what = "1 app" if len(apps) == 1 else f"{len(apps)} apps"
+    return Said(context, "success", f"{what} healthy, replicas: {replicas}")
 
 
 def of_app(state: AppState) -> Said:

@@ -1,0 +1,77 @@
+"""Sync, health and drift are three facts, and what is said of them on the forge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from automator67.engine import reports
+from automator67.engine.copies import join
+from automator67.engine.judge import AppState, judge
+from automator67.engine.plan.planner import plan
+from tests.support.world import World, app, desired
+
+
+def judged(world: World, wanted: object) -> AppState:
+    observed = world.observed()
+    done = plan(wanted, observed, world.now)  # type: ignore[arg-type]
+    return judge(wanted, observed, done, join(observed))["blog"]  # type: ignore[arg-type]
+
+
+def settled(count: int = 2) -> tuple[World, object]:
+    world, wanted = World.of(2), desired(app(replicas=count))
+    for _ in range(20):
+        world.apply(plan(wanted, world.observed(), world.now), wanted)
+        world.converge()
+        world.now += 1
+    return world, wanted
+
+
+def test_what_runs_as_wanted_is_synced_and_healthy_without_drift() -> None:
+    state = judged(*settled())
+    assert (state.sync, state.health, state.drift) == ("synced", "healthy", "none")
+    assert (state.replicas_healthy, state.replicas_wanted) == (2, 2)
+    assert [i["node"] for i in state.instances] == ["n0", "n1"] or [i["node"] for i in state.instances] == ["n1", "n0"]
+
+
+def test_a_new_app_is_progressing_and_missing_until_it_runs() -> None:
+    world, wanted = World.of(2), desired(app())
+    assert (judged(world, wanted).sync, judged(world, wanted).health) == ("progressing", "missing")
+    world.apply(plan(wanted, world.observed(), world.now), wanted)
+    assert judged(world, wanted).health == "progressing"
+
+
+def test_some_replicas_down_is_degraded_none_is_missing() -> None:
+    world, wanted = settled()
+    for n, place in enumerate(sorted(world.running)):
+        world.running[place] = replace(world.running[place], phase="exited", health="unhealthy")
+        assert judged(world, wanted).health == ("degraded", "missing")[n]
+
+
+def test_a_silent_node_is_unknown_not_missing() -> None:
+    world, wanted = settled()
+    world.nodes = {n: replace(v, reported=False) for n, v in world.nodes.items()}
+    state = judged(world, wanted)
+    assert (state.health, state.drift) == ("unknown", "unknown")
+
+
+def test_drift_is_told_apart_from_health() -> None:
+    world, wanted = settled()
+    place = sorted(world.running)[0]
+    world.running[place] = replace(world.running[place], drift=("memory 128Mi → 64Mi",))
+    state = judged(world, wanted)
+    assert (state.sync, state.health, state.drift) == ("synced", "healthy", "drifted")
+    assert "memory 128Mi → 64Mi" in state.reason
+
+
+def test_statuses_have_stable_texts_without_times() -> None:
+    good = AppState("blog", "synced", "healthy", "none", replicas_wanted=2, replicas_healthy=2)
+    assert reports.of_health({"blog": good}) == reports.Said(
+        "automator67/health", "success", "1 apps healthy, 2 replicas"
+    )
+    bad = replace(good, health="degraded", replicas_healthy=1)
+    assert reports.of_health({"blog": bad}).state == "failure"
+    assert reports.of_health({"blog": replace(good, health="progressing")}).state == "pending"
+    assert reports.of_app(replace(good, sync="held", reason="held: exit code 1")).description == "held: exit code 1"
+    assert reports.of_plan("", 3, "apps/a.yaml:1:1: bad").description == "apps/a.yaml:1:1: bad (and 2 more)"
+    assert reports.of_apply("applying", "x") == reports.Said("automator67/apply", "pending", "applying")
+    assert reports.of_storage(0) is None
