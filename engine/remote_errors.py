@@ -1,10 +1,10 @@
-"""What can go wrong with the remote repository. Each text is one line for a person, without any secret."""
+"""Why the config repository could not be used. Each text is one line for a person, without any secret."""
 
 from __future__ import annotations
 
 
 class RemoteError(Exception):
-    """The remote could not be used; nothing here has changed."""
+    """The repository gave no usable answer; nothing here has changed."""
 
 
 class RemoteUnreachable(RemoteError):
@@ -23,8 +23,20 @@ class RemoteBroken(RemoteError):
 
 
 class BranchMissing(RemoteError):
-    """The remote has no such branch (any more)."""
+    """The remote has no such branch: deleted, misspelt, or nothing was pushed yet."""
 
 
 class MirrorFailed(RemoteError):
     """Our own copy cannot be read or written: disk full, wrong owner, damaged."""
+
+
+class UnknownCommit(RemoteError):
+    """There is no such commit here."""
+
+
+class UnusableTree(RemoteError):
+    """The commit's files cannot be used as they are: too many, too deep, or no such folder."""
+
+
+class BlobTooLarge(RemoteError):
+    """A file is larger than may be read; it was not loaded."""

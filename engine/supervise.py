@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 log = logging.getLogger("automator67.supervise")
 
@@ -34,8 +36,10 @@ class _Child:
 class Supervisor:
     """Keeps named children running. They die with it, also when it is killed."""
 
-    def __init__(self, children: Sequence[tuple[str, Sequence[str]]]) -> None:
+    def __init__(self, children: Sequence[tuple[str, Sequence[str]]], output: Path | None = None) -> None:
+        """``output``: a file to which the children's output is appended; by default it goes where ours goes."""
         self._children = [_Child(name, argv) for name, argv in children]
+        self._output = output
 
     def tick(self) -> None:
         """Start what should run and does not; call it a few times a second."""
@@ -51,7 +55,7 @@ class Supervisor:
                 log.warning("%s ended with code %s; starting it again in %.1f s", child.name, code, delay)
                 child.process, child.next_at = None, now + delay
             if now >= child.next_at:
-                child.process = _spawn(child.argv)
+                child.process = _spawn(child.argv, self._output)
                 child.started = now
 
     def alive(self) -> list[str]:
@@ -81,10 +85,12 @@ def own_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "automator67.engine.cli", *arguments]
 
 
-def _spawn(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        list(argv), stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_parent
-    )  # fmt: skip
+def _spawn(argv: Sequence[str], output: Path | None) -> subprocess.Popen[bytes]:
+    with output.open("ab") if output else nullcontext() as file:
+        return subprocess.Popen(
+            list(argv), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            start_new_session=True, preexec_fn=_die_with_parent,
+        )  # fmt: skip
 
 
 def _die_with_parent() -> None:

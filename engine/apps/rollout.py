@@ -141,7 +141,8 @@ def _starts(
     out: Rollout,
 ) -> bool:
     """Add the starts of missing slots; return True when there is no room beside the copies that still run."""
-    old = [c for c, _ in bad if not c.lost]
+    # Copies that do not serve are stopped at once (see _stops), so they take no room from new ones.
+    old = [c for c, _ in bad if not c.lost and (c.healthy or not c.known)]
     room = app.replicas + app.update.max_extra - len(good) - len(old)
     squeezed = False
     previous: tuple[str, ...] = ()

@@ -40,7 +40,7 @@ class Gatekeeper:
     def answer(self, url: str, allowed: CredentialType) -> UserPass | Keypair | Username:
         """Return what to show. Raises RemoteRefused when there is nothing (more) to show, or someone else asks."""
         here, given = self._address, self._credentials
-        if origin(url) != origin(here.url):
+        if here.is_web and origin(url) != origin(here.url):
             scheme, host, port = origin(url)
             raise RemoteRefused(
                 f"{here.url} sends us on to {scheme}://{host}:{port}, which asks for credentials; they are for"

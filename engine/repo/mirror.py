@@ -1,53 +1,64 @@
 """A bare copy of the config repository that follows one branch of a remote.
 
 The copy is made beside its place and renamed into it when complete, so it is there wholly or not at all. Only one
-process fetches at a time (a lock on the directory); others may read. libgit2 moves the branch after all of a pack
-has arrived and been checked, so a failed fetch leaves the last good head.
+process fetches at a time (a lock on the directory); others may read. A fetch arrives under a ref of its own; the
+branch moves when all of it is here and is a commit with a tree, so a failed fetch leaves the last good head.
 """
 
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 import pygit2
-from pygit2.enums import ObjectType
 
-from automator67.engine.remote_errors import BranchMissing, MirrorFailed, RemoteError
-from automator67.engine.repo.address import parse
+from automator67.engine.remote_errors import BranchMissing, MirrorFailed, RemoteBroken, RemoteError
+from automator67.engine.repo.address import BadAddress, parse
 from automator67.engine.repo.credentials import Credentials
-from automator67.engine.repo.transfer import SILENCE_SECONDS, Transfer, explain, redact, set_timeouts
+from automator67.engine.repo.local import LocalRepository
+from automator67.engine.repo.transfer import SILENCE_SECONDS, Transfer, configure, explain, redact
 
+__all__ = ["NOTES_REF", "Accept", "Fetched", "Mirror", "RemoteError", "local_mirror"]
+
+Accept = Callable[[str], object]
+"""Looks at a commit and raises when it may not be followed."""
+
+_INCOMING = "refs/incoming/head"
 NOTES_REF = "refs/notes/automator67"
 FETCH_SECONDS = 600.0
 """How long one exchange with the remote may take in all."""
+
+
+def local_mirror(directory: Path) -> LocalRepository:
+    """Open a repository on this machine for reading: a mirror, or a person's clone. Raises MirrorFailed."""
+    return LocalRepository(directory)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """What a fetch found.
 
-    ``head`` is the branch's commit, None with a ``reason`` while the remote is empty. ``previous`` is the head before
-    this fetch. ``forced``: the branch was rewritten, ``previous`` is not an ancestor of ``head``.
+    ``head`` is the branch's commit, ``previous`` that before this fetch. ``forced``: the branch was rewritten,
+    ``previous`` is not an ancestor of ``head``.
     """
 
-    head: str | None
+    head: str
     previous: str | None
     forced: bool = False
-    reason: str = ""
 
 
 class Mirror:
-    """The copy of one branch of the remote at ``url`` in ``directory``. To be used from one thread.
+    """The copy of one branch of the remote at ``url``: the bare repository ``directory``. For use from one thread.
 
-    Raises BadAddress for a URL that may not be used.
+    Raises BadAddress for a URL that may not be used or a name that no branch can have.
     """
 
     def __init__(
@@ -61,12 +72,14 @@ class Mirror:
         silence: float = SILENCE_SECONDS,
     ) -> None:
         self.address = parse(url, allow_http=allow_http)
+        if not pygit2.reference_is_valid_name(f"refs/heads/{branch}") or branch.startswith("-"):
+            raise BadAddress(f"{branch!r} cannot be the name of a branch")
         self.branch = branch
-        self.path = directory / "mirror.git"
-        self._directory = directory
+        self.path = directory
         self._credentials = credentials
         self._silence = silence
         self._repository: pygit2.Repository | None = None
+        self._accepted: str | None = None
 
     @property
     def repository(self) -> pygit2.Repository:
@@ -75,48 +88,56 @@ class Mirror:
             try:
                 self._repository = pygit2.Repository(str(self.path))
             except pygit2.GitError as error:
-                raise MirrorFailed(f"there is no copy of {self.address.url} yet: {error}") from None
+                raise MirrorFailed(f"there is no copy of {self.name} yet: {error}") from None
         return self._repository
 
     @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.address.url
+
     def head(self) -> str | None:
-        """The commit of the branch as last fetched, None before the first fetch."""
+        """Return the commit of the branch as last fetched, None before the first fetch."""
         if self._repository is None and not self.path.exists():
             return None
         return _target(self.repository, self._ref)
 
-    def fetch(self) -> Fetched:
+    def fetch(self, accept: Accept | None = None) -> Fetched:
         """Bring the copy up to the remote's branch; makes the copy first when there is none or it is damaged.
 
-        Raises RemoteUnreachable, RemoteRefused, RemoteBroken, BranchMissing or MirrorFailed (all RemoteError); the
-        head stays what it was.
+        ``accept`` is called with a commit that this object has not yet followed, before the branch moves to it; what
+        it raises is passed on. Raises RemoteUnreachable, RemoteRefused, RemoteBroken, BranchMissing or MirrorFailed
+        (all RemoteError). In all these cases the head stays what it was.
         """
         with self.locked():
-            previous = self._open_sound()
-            if self._repository is None:
-                return self._clone(previous)
-            head = self._download(self._repository)
-            if head is None:
-                if previous is not None:
-                    raise BranchMissing(f"{self.address.url} is empty now; keeping the last commit, {previous[:12]}")
-                return self._empty()
-            _drop_other_refs(self._repository, {self._ref, NOTES_REF})
-            return Fetched(head, previous, forced=self._rewritten(previous, head))
+            with self._own_trouble():
+                previous = self._open_sound()
+                head = self._receive(self.repository) if self._repository else self._clone(previous)
+            if accept is not None and head != self._accepted:
+                accept(head)
+            self._accepted = head
+            with self._own_trouble():
+                self._move_branch(head)
+                return Fetched(head, previous, forced=self._rewritten(previous, head))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Be the only process that writes to the copy; what a killed one left half-done is cleared away first."""
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self._beside("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise MirrorFailed(f"{self._directory} cannot be written: {error.strerror}") from None
+            raise MirrorFailed(f"{self.path.parent} cannot be written: {error.strerror}") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._clear_leftovers()
             yield
         finally:
             os.close(lock)
+
+    def distrust(self) -> None:
+        """Have the next fetch make the copy anew: something in it is missing or corrupt."""
+        self._beside("distrusted").touch()
 
     def close_handles(self) -> None:
         """Let go of opened packs; the next use opens those that are there then."""
@@ -125,64 +146,84 @@ class Mirror:
     @contextmanager
     def exchange(self, repository: pygit2.Repository) -> Iterator[tuple[pygit2.Remote, Transfer]]:
         """One exchange with the remote; errors of libgit2 come out as RemoteError."""
-        set_timeouts(self._silence)
+        configure(self._silence)
         secrets = self._credentials.secrets() if self._credentials else ()
         transfer = Transfer(self.address, self._credentials, FETCH_SECONDS)
         try:
-            yield repository.remotes.create_anonymous(self.address.url), transfer
+            yield repository.remotes.create_anonymous(self.name), transfer
         except pygit2.GitError as error:
             raise explain(error, self.address, (*secrets, self.address.secret)) from None
-        except OSError as error:
-            text = redact(str(error), secrets)
-            raise MirrorFailed(f"the copy of {self.address.url} cannot be written: {text}") from None
+
+    @contextmanager
+    def _own_trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except (pygit2.GitError, OSError, KeyError) as error:
+            raise MirrorFailed(f"the copy of {self.name} at {self.path} cannot be used: {redact(str(error))}") from None
 
     @property
     def _ref(self) -> str:
         return f"refs/heads/{self.branch}"
 
-    def _clone(self, previous: str | None) -> Fetched:
-        place = Path(tempfile.mkdtemp(prefix="new-", dir=self._directory))
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{suffix}")
+
+    def _clone(self, previous: str | None) -> str:
+        """Make the copy, with the branch where it was before (if it was anywhere); return the remote's commit."""
+        place = Path(tempfile.mkdtemp(prefix=f"{self.path.name}.new-", dir=self.path.parent))
+        damaged = self._beside("new-damaged")
         try:
             repository = pygit2.init_repository(str(place), bare=True, initial_head=self.branch)
             # Where we are sent from there is not what was configured; see Gatekeeper for the same host.
             repository.config["http.followRedirects"] = "false"
-            head = self._download(repository)
-            if head is None:
-                return self._empty()
-            shutil.rmtree(self.path, ignore_errors=True)
+            head = self._receive(repository)
+            if previous is not None and _is_whole(repository, previous):
+                repository.references.create(self._ref, previous)
+            if self.path.exists():
+                self.path.rename(damaged)
             place.rename(self.path)
-            _sync_directory(self._directory)
+            self._beside("distrusted").unlink(missing_ok=True)
+            _sync_directory(self.path.parent)
         finally:
-            shutil.rmtree(place, ignore_errors=True)
-        self._repository = None
-        return Fetched(head, previous, forced=self._rewritten(previous, head))
+            for left in (place, damaged):
+                shutil.rmtree(left, ignore_errors=True)
+        return head
 
-    def _download(self, repository: pygit2.Repository) -> str | None:
-        """Fetch the branch; return its commit, None when the remote has no branch at all."""
+    def _receive(self, repository: pygit2.Repository) -> str:
+        """Have all of the remote's branch here, without moving ours; return its commit."""
         with self.exchange(repository) as (remote, transfer):
             remote.connect(callbacks=transfer)
             heads = {h.name: str(h.oid) for h in remote.list_heads(connect=False) if h.name}
-            branches = [n.removeprefix("refs/heads/") for n in heads if n.startswith("refs/heads/")]
-            if not branches:
-                return None
-            if self._ref not in heads:
-                raise self._no_branch(branches)
-            if heads[self._ref] != _target(repository, self._ref):
-                remote.fetch([f"+{self._ref}:{self._ref}"], callbacks=transfer)
-            return _target(repository, self._ref)
+            wanted = heads.get(self._ref)
+            if wanted is None:
+                raise self._no_branch([n.removeprefix("refs/heads/") for n in heads if n.startswith("refs/heads/")])
+            if not _is_whole(repository, wanted):
+                remote.fetch([f"+{self._ref}:{_INCOMING}"], callbacks=transfer)
+                wanted = _target(repository, _INCOMING) or wanted
+        if not _is_whole(repository, wanted):
+            raise RemoteBroken(f"{self.name} sent no usable commit for {self.branch!r}; nothing was changed")
+        return wanted
+
+    def _move_branch(self, head: str) -> None:
+        repository = self.repository
+        if head != _target(repository, self._ref):
+            repository.references.create(self._ref, head, force=True)
+            repository.set_head(self._ref)
+        for name in repository.listall_references():
+            if name not in (self._ref, NOTES_REF, _INCOMING):
+                repository.lookup_reference(name).delete()
 
     def _open_sound(self) -> str | None:
         """Open the copy if it is whole; return the last head, which may be known even of a damaged copy."""
         if not self.path.exists():
             self._repository = None
             return None
-        previous = None
         try:
-            repository = self.repository
-            previous = _target(repository, self._ref)
-            for name in repository.listall_references():
-                repository[repository.lookup_reference(name).target].peel(pygit2.Tree)
-        except (pygit2.GitError, KeyError, RemoteError):
+            previous = _target(self.repository, self._ref)
+        except MirrorFailed:
+            return None
+        distrusted = self._beside("distrusted").exists()
+        if distrusted or (previous is not None and not _is_whole(self.repository, previous)):
             self._repository = None
         return previous
 
@@ -190,26 +231,25 @@ class Mirror:
         if previous is None or previous == head:
             return False
         repository = self.repository
-        if previous not in repository or repository[previous].type != ObjectType.COMMIT:
+        if not _is_whole(repository, previous):
             return True
         return not repository.descendant_of(head, previous)
 
-    def _empty(self) -> Fetched:
-        return Fetched(None, None, reason=f"{self.address.url} has no commits yet; push one")
-
     def _no_branch(self, branches: list[str]) -> BranchMissing:
         near = get_close_matches(self.branch, branches, 1)
-        others = f"did you mean {near[0]!r}?" if near else "it has " + ", ".join(sorted(branches)[:5])
-        last = self.head
+        last = self.head() if self.path.exists() else None
         kept = f"; keeping the last commit, {last[:12]}" if last else ""
-        return BranchMissing(f"{self.address.url} has no branch {self.branch!r}: {others}{kept}")
+        if not branches:
+            return BranchMissing(f"{self.name} is empty{kept or ': push a first commit'}")
+        others = f"did you mean {near[0]!r}?" if near else "it has " + ", ".join(sorted(branches)[:5])
+        return BranchMissing(f"{self.name} has no branch {self.branch!r}: {others}{kept}")
 
     def _clear_leftovers(self) -> None:
-        for left in self._directory.glob("new-*"):
+        for left in self.path.parent.glob(f"{glob.escape(self.path.name)}.new-*"):
             shutil.rmtree(left, ignore_errors=True)
         for left in (self.path / "objects" / "pack").glob("pack_git2_*"):
             left.unlink(missing_ok=True)
-        for left in self.path.glob("refs/**/*.lock"):
+        for left in (*self.path.glob("*.lock"), *self.path.glob("refs/**/*.lock")):
             left.unlink(missing_ok=True)
 
 
@@ -220,10 +260,12 @@ def _target(repository: pygit2.Repository, ref: str) -> str | None:
         return None
 
 
-def _drop_other_refs(repository: pygit2.Repository, keep: set[str]) -> None:
-    for name in repository.listall_references():
-        if name not in keep:
-            repository.lookup_reference(name).delete()
+def _is_whole(repository: pygit2.Repository, commit: str) -> bool:
+    try:
+        found = repository[commit]
+        return isinstance(found, pygit2.Commit) and found.tree is not None
+    except (KeyError, pygit2.GitError):
+        return False
 
 
 def _sync_directory(directory: Path) -> None:

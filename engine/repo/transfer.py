@@ -28,8 +28,9 @@ _STATUS = re.compile(r"http status code: ([0-9]{3})")
 _OWN_DISK = ("no space left", "disk quota", "read-only file system", "permission denied")
 
 
-def set_timeouts(silence: float = SILENCE_SECONDS) -> None:
-    """Set how long (seconds) libgit2 waits to connect and for each read, in this whole process."""
+def configure(silence: float = SILENCE_SECONDS) -> None:
+    """Set for this whole process how long (seconds) libgit2 waits for a remote, and that what it writes is synced."""
+    pygit2.settings.enable_fsync_gitdir(True)
     pygit2.settings.server_connect_timeout = int(min(silence, 15.0) * 1000)
     pygit2.settings.server_timeout = int(silence * 1000)
 
@@ -46,16 +47,19 @@ class Transfer(pygit2.RemoteCallbacks):
         self.rejected: dict[str, str] = {}
 
     def credentials(
-        self, url: str, username_from_url: str | None, allowed_types: CredentialType
+        self,
+        url: str,
+        username_from_url: str | None,  # noqa: ARG002
+        allowed_types: CredentialType,
     ) -> pygit2.UserPass | pygit2.Keypair | pygit2.Username:
         """Called by libgit2 when the server asks who we are."""
         return self._gate.answer(url, allowed_types)
 
-    def transfer_progress(self, stats: object) -> None:
+    def transfer_progress(self, stats: object) -> None:  # noqa: ARG002
         """Called by libgit2 as data arrives: a remote that only drips must end too."""
         self._check_deadline()
 
-    def sideband_progress(self, string: str) -> None:
+    def sideband_progress(self, string: str) -> None:  # noqa: ARG002
         """Called by libgit2 as the server tells how it gets on."""
         self._check_deadline()
 

@@ -23,7 +23,8 @@ def settle(world: World, wanted: Desired, steps: int = 60) -> None:
         world.apply(done, wanted)
         world.converge()
         world.now += 1.0
-        if not done.actions and not any(a.want == "stop" for a in world.assignments.values()):
+        leaving = any(a.want == "stop" for a in world.assignments.values())
+        if not done.actions and not leaving and len(done.complete) == len(wanted.apps):
             return
     raise AssertionError(f"did not converge: {plan(wanted, world.observed(), world.now)}")
 

@@ -1,0 +1,284 @@
+"""Chooses the node for an instance: hard filters first, then a weighted score. Pure but for the ledger of a pass.
+
+CPU is a weight and may be promised ``CPU_OVERCOMMIT`` times over, since it can be shared; memory cannot, so it is
+promised once. Of the nodes that may take an instance, those that spread the app best are compared by score, and a
+stable hash decides between equals: the same input gives the same choice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from automator67.engine.desired import App, Node
+from automator67.engine.observed import NodeView
+from automator67.schemas.units import human_bytes
+
+CPU_OVERCOMMIT = 2.0
+SYSTEM_MEMORY = 250 * 2**20
+"""Kept back on a node whose memory was measured rather than declared: the system, the runtime, the agent. Bytes."""
+DISK_FULL = 0.9
+WEIGHTS = {"balance": 25.0, "prefer": 15.0, "reliability": 15.0, "pressure": 10.0, "image": 5.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a node cannot take an instance, as a person reads it."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well a node suits: ``total`` is 0..1; each term is (name, value 0..1, weight)."""
+
+    node: str
+    total: float
+    terms: tuple[tuple[str, float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The chosen node, or None; ``reason`` says in one line why this node or why none."""
+
+    node: str | None
+    reason: str
+    scores: tuple[Score, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+
+
+@dataclass(slots=True)
+class _Room:
+    """What is left on one node during a planning pass."""
+
+    node: Node
+    view: NodeView
+    cpu: float
+    memory: int
+    closed: str
+    """Why nothing can be placed here, whatever the app; empty when something can."""
+    labels: Mapping[str, str]
+    steady: float
+    """The part of the score that no placement of this pass changes: reliability and pressure, weighted."""
+    promised_cpu: float = 0.0
+    promised_memory: int = 0
+    apps: dict[str, int] = field(default_factory=dict)
+
+
+class Ledger:
+    """Counts what is promised to whom during one planning pass; made from data, and the only thing that changes."""
+
+    def __init__(self, nodes: Mapping[str, Node], views: Mapping[str, NodeView]) -> None:
+        self._rooms = {name: _room(nodes[name], views.get(name)) for name in sorted(nodes)}
+        self._where: dict[str, dict[str, int]] = {}
+        self._candidates: dict[tuple[object, ...], list[tuple[_Room, str]]] = {}
+
+    def take(self, app: App, slot: int, node: str) -> None:  # noqa: ARG002
+        """Count an instance that runs, or will run, on a node. A node that is not declared is ignored."""
+        self._count(app, node, 1)
+
+    def release(self, app: App, slot: int, node: str) -> None:  # noqa: ARG002
+        """Count an instance as gone from a node."""
+        self._count(app, node, -1)
+
+    def peers(self, app: str) -> tuple[str, ...]:
+        """Return the nodes that hold instances of an app."""
+        return tuple(sorted(node for node, count in self._where.get(app, {}).items() if count > 0))
+
+    def _count(self, app: App, node: str, sign: int) -> None:
+        room = self._rooms.get(node)
+        if room is None:
+            return
+        room.promised_cpu += sign * app.cpu
+        room.promised_memory += sign * app.memory
+        room.apps[app.name] = room.apps.get(app.name, 0) + sign
+        where = self._where.setdefault(app.name, {})
+        where[node] = where.get(node, 0) + sign
+
+    def candidates(self, app: App) -> list[tuple[_Room, str]]:
+        """Return every node with the reason why the app's declaration excludes it; the same for equal demands."""
+        key = (app.runtime, app.place.require, app.place.avoid)
+        found = self._candidates.get(key)
+        if found is None:
+            found = [(room, room.closed or _excluded(app, room)) for room in self._rooms.values()]
+            self._candidates[key] = found
+        return found
+
+
+def misplaced(app: App, node: Node | None, name: str) -> str:
+    """Return why an instance of the app that runs on a node may not stay there, or nothing."""
+    if node is None:
+        return f"node {name} is no longer declared"
+    if node.kind != "agent":
+        return f"node {name} is of kind {node.kind}"
+    return _label_mismatch(app, node, _labels(node))
+
+
+def place(
+    app: App, slot: int, ledger: Ledger, *, prefer_node: str | None = None, exclude: frozenset[str] = frozenset()
+) -> Decision:
+    """Choose a node for a slot of the app; ``prefer_node`` wins whenever it can take the instance."""
+    best: tuple[float, float, str, _Room] | None = None
+    peers = ledger.peers(app.name)
+    crowds = _crowds(app, ledger, peers)
+    for room, why in ledger.candidates(app):
+        name = room.node.name
+        if why or name in exclude or _full(app, room):
+            continue
+        if name == prefer_node:
+            return Decision(name, "stays where it belongs")
+        rank = (_crowding(app, room, crowds), -_total(app, room), _tie(app.name, slot, name), room)
+        if best is None or rank[:3] < best[:3]:
+            best = rank
+    if best is not None:
+        alone = "" if not peers or best[0] < 1 else ", beside another replica"
+        return Decision(best[3].node.name, f"best of the nodes that can take it{alone}")
+    return Decision(None, _why_nowhere(app, ledger, exclude))
+
+
+def explain(app: App, slot: int, ledger: Ledger) -> Decision:
+    """Choose like ``place``, and list every node's score or refusal."""
+    decision = place(app, slot, ledger)
+    crowds = _crowds(app, ledger, ledger.peers(app.name))
+    scores = [_score(app, room, crowds) for room, why in ledger.candidates(app) if not why and not _full(app, room)]
+    refusals = _refusals(app, ledger)
+    return Decision(decision.node, decision.reason, tuple(sorted(scores, key=lambda s: (-s.total, s.node))), refusals)
+
+
+def _room(node: Node, view: NodeView | None) -> _Room:
+    view = view or NodeView(node.name, "never")
+    cpu = node.cpu if node.cpu is not None else view.cpu
+    memory = node.memory if node.memory is not None else max(0, view.memory - SYSTEM_MEMORY)
+    steady = WEIGHTS["reliability"] * _reliability(view) + WEIGHTS["pressure"] * _ease(view)
+    return _Room(node, view, cpu, memory, _closed(node, view), _labels(node), steady)
+
+
+def _closed(node: Node, view: NodeView) -> str:
+    if node.kind != "agent":
+        return f"kind {node.kind} cannot be placed on by this version"
+    if not node.schedulable:
+        return "schedulable: false"
+    if view.state == "never":
+        return "no agent has joined as this node yet"
+    if view.state != "healthy":
+        return f"the node is {view.state}"
+    if not view.reported:
+        return "the node has not reported since the engine started"
+    if view.disk and view.disk_used > DISK_FULL * view.disk:
+        return f"its disk is {view.disk_used / view.disk:.0%} full"
+    return ""
+
+
+def _excluded(app: App, room: _Room) -> str:
+    if app.runtime not in room.view.runtimes:
+        return f"it does not offer the {app.runtime} runtime"
+    return _label_mismatch(app, room.node, room.labels)
+
+
+def _label_mismatch(app: App, node: Node, labels: Mapping[str, str]) -> str:
+    if node.name in app.place.avoid:
+        return f"place.avoid names node {node.name}"
+    for key, value in app.place.require:
+        if labels.get(key) != value:
+            return f"node {node.name} has no label {key}: {value}"
+    return ""
+
+
+def _labels(node: Node) -> dict[str, str]:
+    return dict(node.labels) | {"node": node.name, "region": node.region, "provider": node.provider}
+
+
+def _full(app: App, room: _Room) -> str:
+    free = room.memory - room.promised_memory
+    if app.memory > free:
+        left = f"{human_bytes(max(0, free))} of {human_bytes(room.memory)} is free"
+        return f"needs {human_bytes(app.memory)} of memory, {left}"
+    if room.promised_cpu + app.cpu > CPU_OVERCOMMIT * room.cpu + 1e-9:
+        promised = f"{room.promised_cpu:g} of {CPU_OVERCOMMIT:g} × {room.cpu:g} is promised"
+        return f"needs {app.cpu:g} cpu, {promised}"
+    return ""
+
+
+def _crowds(app: App, ledger: Ledger, peers: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the nodes that hold a replica, and the regions or providers of those (as ``place.spread`` asks)."""
+    names = frozenset(peers)
+    key = app.place.spread
+    if key not in ("region", "provider"):
+        return names, frozenset()
+    return names, frozenset(ledger._rooms[n].labels[key] for n in names if ledger._rooms[n].labels[key])
+
+
+def _crowding(app: App, room: _Room, crowds: tuple[frozenset[str], frozenset[str]]) -> float:
+    """Return 0 where the app is well spread, more where it is crowded: 1 per replica on the node, 0.5 in its group."""
+    if app.place.spread == "none":
+        return 0.0
+    nodes, groups = crowds
+    here = float(room.apps.get(app.name, 0)) if room.node.name in nodes else 0.0
+    return here + (0.5 if groups and room.labels[app.place.spread] in groups else 0.0)
+
+
+def _total(app: App, room: _Room) -> float:
+    total = room.steady + WEIGHTS["balance"] * _balance(app, room)
+    if app.place.prefer:
+        total += WEIGHTS["prefer"] * _preferred(app, room)
+    if app.image is not None and app.image in room.view.images:
+        total += WEIGHTS["image"]
+    return total
+
+
+def _score(app: App, room: _Room, crowds: tuple[frozenset[str], frozenset[str]]) -> Score:
+    values = {
+        "balance": _balance(app, room),
+        "prefer": _preferred(app, room),
+        "reliability": _reliability(room.view),
+        "pressure": _ease(room.view),
+        "image": 1.0 if app.image in room.view.images else 0.0,
+    }
+    total = sum(WEIGHTS[term] * value for term, value in values.items()) / sum(WEIGHTS.values())
+    spread = 1.0 / (1.0 + _crowding(app, room, crowds))
+    terms = (("spread", spread, math.inf), *((t, v, WEIGHTS[t]) for t, v in values.items()))
+    return Score(room.node.name, total * spread, terms)
+
+
+def _balance(app: App, room: _Room) -> float:
+    memory = (room.promised_memory + app.memory) / room.memory if room.memory else 1.0
+    cpu = (room.promised_cpu + app.cpu) / (CPU_OVERCOMMIT * room.cpu) if room.cpu else 1.0
+    return max(0.0, 1.0 - max(memory, cpu))
+
+
+def _preferred(app: App, room: _Room) -> float:
+    wanted = app.place.prefer
+    return sum(1 for key, value in wanted if room.labels.get(key) == value) / len(wanted) if wanted else 0.0
+
+
+def _reliability(view: NodeView) -> float:
+    return math.exp(-view.failures / 2)
+
+
+def _ease(view: NodeView) -> float:
+    shares = [
+        used / whole
+        for used, whole in ((view.cpu_used, view.cpu), (view.memory_used, view.memory), (view.disk_used, view.disk))
+        if whole
+    ]
+    return 1.0 - min(1.0, max(shares, default=0.0))
+
+
+def _tie(app: str, slot: int, node: str) -> str:
+    return hashlib.blake2b(f"{app}/{slot}/{node}".encode(), digest_size=8).hexdigest()
+
+
+def _refusals(app: App, ledger: Ledger, exclude: frozenset[str] = frozenset()) -> tuple[Refusal, ...]:
+    reasons = ((room, why or _full(app, room)) for room, why in ledger.candidates(app))
+    return tuple(Refusal(room.node.name, why) for room, why in reasons if why and room.node.name not in exclude)
+
+
+def _why_nowhere(app: App, ledger: Ledger, exclude: frozenset[str]) -> str:
+    refusals = _refusals(app, ledger, exclude)
+    if not refusals:
+        return "no node is declared in nodes/"
+    shown = "; ".join(f"{r.node}: {r.reason}" for r in refusals[:3])
+    return shown if len(refusals) <= 3 else f"{shown}; and {len(refusals) - 3} more"
