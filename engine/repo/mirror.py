@@ -12,7 +12,7 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,6 +21,7 @@ from pathlib import Path
 import pygit2
 
 from automator67.engine.remote_errors import BranchMissing, MirrorFailed, RemoteBroken, RemoteError
+from automator67.engine.repo import nearby
 from automator67.engine.repo.address import BadAddress, parse
 from automator67.engine.repo.credentials import Credentials
 from automator67.engine.repo.local import LocalRepository
@@ -146,12 +147,20 @@ class Mirror:
     @contextmanager
     def exchange(self, repository: pygit2.Repository) -> Iterator[tuple[pygit2.Remote, Transfer]]:
         """One exchange with the remote; errors of libgit2 come out as RemoteError."""
+        with self.explained():
+            yield (
+                repository.remotes.create_anonymous(self.name),
+                Transfer(self.address, self._credentials, FETCH_SECONDS),
+            )
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Errors of libgit2 while dealing with the remote come out as RemoteError."""
         configure(self._silence)
         secrets = self._credentials.secrets() if self._credentials else ()
-        transfer = Transfer(self.address, self._credentials, FETCH_SECONDS)
         try:
-            yield repository.remotes.create_anonymous(self.name), transfer
-        except pygit2.GitError as error:
+            yield
+        except (pygit2.GitError, KeyError) as error:
             raise explain(error, self.address, (*secrets, self.address.secret)) from None
 
     @contextmanager
@@ -191,15 +200,18 @@ class Mirror:
 
     def _receive(self, repository: pygit2.Repository) -> str:
         """Have all of the remote's branch here, without moving ours; return its commit."""
-        with self.exchange(repository) as (remote, transfer):
-            remote.connect(callbacks=transfer)
-            heads = {h.name: str(h.oid) for h in remote.list_heads(connect=False) if h.name}
-            wanted = heads.get(self._ref)
-            if wanted is None:
-                raise self._no_branch([n.removeprefix("refs/heads/") for n in heads if n.startswith("refs/heads/")])
-            if not _is_whole(repository, wanted):
-                remote.fetch([f"+{self._ref}:{_INCOMING}"], callbacks=transfer)
-                wanted = _target(repository, _INCOMING) or wanted
+        if self.address.scheme == "file":
+            with self.explained():
+                source = pygit2.Repository(self.address.path)
+                wanted = self._wanted(nearby.heads(source))
+                if not _is_whole(repository, wanted):
+                    nearby.copy_commit(source, repository, wanted)
+        else:
+            with self.exchange(repository) as (remote, transfer):
+                remote.connect(callbacks=transfer)
+                wanted = self._wanted({h.name: str(h.oid) for h in remote.list_heads(connect=False) if h.name})
+                if not _is_whole(repository, wanted):
+                    remote.fetch([f"+{self._ref}:{_INCOMING}"], callbacks=transfer)
         if not _is_whole(repository, wanted):
             raise RemoteBroken(f"{self.name} sent no usable commit for {self.branch!r}; nothing was changed")
         return wanted
@@ -235,14 +247,17 @@ class Mirror:
             return True
         return not repository.descendant_of(head, previous)
 
-    def _no_branch(self, branches: list[str]) -> BranchMissing:
+    def _wanted(self, heads: Mapping[str, str]) -> str:
+        if self._ref in heads:
+            return heads[self._ref]
+        branches = [n.removeprefix("refs/heads/") for n in heads if n.startswith("refs/heads/")]
         near = get_close_matches(self.branch, branches, 1)
         last = self.head() if self.path.exists() else None
         kept = f"; keeping the last commit, {last[:12]}" if last else ""
         if not branches:
-            return BranchMissing(f"{self.name} is empty{kept or ': push a first commit'}")
+            raise BranchMissing(f"{self.name} is empty{kept or ': push a first commit'}")
         others = f"did you mean {near[0]!r}?" if near else "it has " + ", ".join(sorted(branches)[:5])
-        return BranchMissing(f"{self.name} has no branch {self.branch!r}: {others}{kept}")
+        raise BranchMissing(f"{self.name} has no branch {self.branch!r}: {others}{kept}")
 
     def _clear_leftovers(self) -> None:
         for left in self.path.parent.glob(f"{glob.escape(self.path.name)}.new-*"):

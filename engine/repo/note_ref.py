@@ -56,7 +56,7 @@ class NoteRef:
 
         Returns whether it is there now; False when someone else was faster.
         """
-        with self._mirror.exchange(self._mirror.repository):
+        with self._mirror.explained():
             target = pygit2.Repository(self._mirror.address.path)
             _drop_stale_lock(Path(target.path) / f"{NOTES_REF}.lock")
             tip = _tip(target)

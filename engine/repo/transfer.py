@@ -73,7 +73,7 @@ class Transfer(pygit2.RemoteCallbacks):
             raise RemoteUnreachable(f"{self._address.url} was not done after {self._seconds:.0f} s; gave up")
 
 
-def explain(error: pygit2.GitError, address: Address, secrets: Iterable[str] = ()) -> RemoteError:
+def explain(error: pygit2.GitError | KeyError, address: Address, secrets: Iterable[str] = ()) -> RemoteError:
     """Return the error of this module's family that says what libgit2's error means for a person."""
     text = redact(str(error), secrets)
     low = text.lower()
@@ -96,7 +96,7 @@ def explain(error: pygit2.GitError, address: Address, secrets: Iterable[str] = (
         return RemoteRefused(
             f"{where} sends us to another host ({text}); put the repository's new URL into the settings"
         )
-    if address.scheme == "file" and ("failed to resolve path" in low or "could not find repository" in low):
+    if address.scheme == "file" and "repository not found" in low:
         return RemoteUnreachable(f"there is no git repository at {address.path}")
     if any(words in low for words in _SILENT):
         return RemoteUnreachable(f"{where} cannot be reached: {text}")
@@ -105,7 +105,7 @@ def explain(error: pygit2.GitError, address: Address, secrets: Iterable[str] = (
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Return one line of text without the given values and without passwords in URLs."""
-    for secret in secrets:
+    for secret in filter(None, secrets):
         text = text.replace(secret, "***")
     text = re.sub(r"(?<=//)[^/@\s]*:[^/@\s]*@", "***@", text)
     return " ".join(text.split())
