@@ -189,7 +189,8 @@ def _adoption(p: _Pass, app: App) -> Action | None:
 def _describe(p: _Pass, app: App, copies: Sequence[Copy], rollout: Rollout) -> None:
     """Add what a person reads: one change for the app, with the keys that differ from what was deployed."""
     deployed = p.observed.deployed.get(app.name)
-    fields = field_changes(deployed.spec.get("document", {}), app.document) if deployed else ()
+    same_file = deployed is None or deployed.spec["origin"][1] == app.origin.blob
+    fields = () if same_file or deployed is None else field_changes(deployed.spec.get("document", {}), app.document)
     steps = [a for a in rollout.actions if a.verb in ("start", "stop")]
     if not fields and not steps and deployed is not None:
         p.unchanged += 1
