@@ -182,7 +182,7 @@ class Waker:
         except OSError as error:
             self._socket.close()
             raise OSError(
-                f"cannot listen on {self._path}: {error}; use a shorter or another state directory"
+                f"cannot listen on {self._path}: {error}; use a shorter path for the state directory"
             ) from error
         self._socket.setblocking(False)
         self._inode = self._path.stat().st_ino
