@@ -49,7 +49,7 @@ def to_combine(sizes: Sequence[int], loose: int, max_packs: int = MAX_PACKS, max
     order = sorted(range(len(sizes)), key=lambda i: sizes[i])
     combined, total = 0, loose
     for place, i in enumerate(order):
-        if sizes[i] < _GROWTH * total or place == 0:
+        if sizes[i] < _GROWTH * total:
             combined = place + 1
         total += sizes[i]
     return order[:combined]

@@ -55,6 +55,15 @@ class Transfer(pygit2.RemoteCallbacks):
         """Called by libgit2 when the server asks who we are."""
         return self._gate.answer(url, allowed_types)
 
+    def certificate_check(self, certificate: None, valid: bool, host: bytes) -> bool:  # noqa: ARG002
+        """Called by libgit2 with its verdict on the server's TLS certificate or SSH host key.
+
+        Without this, pygit2 lets every SSH host key pass.
+        """
+        if not valid:
+            raise _untrusted(self._address)
+        return True
+
     def transfer_progress(self, stats: object) -> None:  # noqa: ARG002
         """Called by libgit2 as data arrives: a remote that only drips must end too."""
         self._check_deadline()
@@ -89,7 +98,7 @@ def explain(error: pygit2.GitError | KeyError, address: Address, secrets: Iterab
             " safe.directory in the git configuration"
         )
     if isinstance(error, pygit2.errors.CertificateError) or "certificate" in low or "hostkey" in low:
-        return _untrusted(address, text)
+        return _untrusted(address)
     if isinstance(error, pygit2.errors.AuthError) or "authenticat" in low:
         return RemoteRefused(f"{where} does not let us in: {text}")
     if "cannot redirect" in low:
@@ -121,10 +130,13 @@ def _http(status: int, where: str) -> RemoteError:
     return RemoteBroken(f"{where} answers {status}: trouble of its own; trying again later")
 
 
-def _untrusted(address: Address, text: str) -> RemoteError:
+def _untrusted(address: Address) -> RemoteError:
     if address.scheme == "ssh":
         return RemoteRefused(
             f"the SSH host key of {address.host} is not in ~/.ssh/known_hosts or has changed: compare it with the"
             f" published one, then run: ssh-keyscan -p {address.port} {address.host} >> ~/.ssh/known_hosts"
         )
-    return RemoteRefused(f"the TLS certificate of {address.host} cannot be trusted: {text}")
+    return RemoteRefused(
+        f"the TLS certificate of {address.host} does not hold: expired, for another name, or from an authority that"
+        " this machine does not trust"
+    )

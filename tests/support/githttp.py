@@ -8,13 +8,14 @@ import os
 import ssl
 import subprocess
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-Fault = Literal["500", "truncate", "garbage", "hang", "refuse", "missing"]
+Fault = Literal["500", "truncate", "garbage", "stall", "hang", "refuse", "missing"]
 
 GIT_ENV = {
     **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
@@ -72,6 +73,10 @@ class GitServer:
         self.requests: list[tuple[str, str, str]] = []
         self.fault: Fault | None = None
         self.redirect: str | None = None
+        self.renamed: dict[str, str] = {}
+        """Paths that answer with a redirect to another path of this server."""
+        self.before_push: Callable[[], object] | None = None
+        self.stalled = threading.Event()
         self._released = threading.Event()
         self._http = _Server(("127.0.0.1", 0), _handler_for(self))
         if certificate:
@@ -104,10 +109,11 @@ class GitServer:
     def fail(self, fault: Fault) -> None:
         """Misbehave on every request from now on.
 
-        ``truncate`` cuts the pack in half, ``garbage`` scrambles it, ``hang`` never answers, ``refuse`` is 403,
-        ``missing`` is 404.
+        ``truncate`` cuts a fetched pack short, ``garbage`` scrambles it, ``stall`` sends half of it and then nothing
+        more, ``hang`` never answers, ``refuse`` is 403, ``missing`` is 404.
         """
         self._released.clear()
+        self.stalled.clear()
         self.fault = fault
 
     def heal(self) -> None:
@@ -121,7 +127,7 @@ class GitServer:
         self.redirect = url
 
     def wait_released(self) -> None:
-        """Block until ``heal`` is called (at most two minutes)."""
+        """Block until ``heal`` is called, at most two minutes."""
         self._released.wait(120)
 
 
@@ -161,6 +167,9 @@ def _handler_for(server: GitServer) -> type[BaseHTTPRequestHandler]:
             server.requests.append((self.command, self.path, given))
             if server.redirect and not (server.token and not self._knows_token(given)):
                 self._send(302, [("Location", server.redirect + self.path)], b"")
+            elif renamed := next((old for old in server.renamed if self.path.startswith(old)), ""):
+                place = self.path.replace(renamed, server.renamed[renamed], 1)
+                self._send(301, [("Location", server.url + place)], b"")
             elif server.fault == "hang":
                 server.wait_released()
                 self.close_connection = True
@@ -181,6 +190,8 @@ def _handler_for(server: GitServer) -> type[BaseHTTPRequestHandler]:
 
         def _git(self, body: bytes) -> None:
             path, _, query = self.path.partition("?")
+            if server.before_push and path.endswith("git-receive-pack"):
+                server.before_push()
             env = {
                 **GIT_ENV,
                 "GIT_PROJECT_ROOT": str(server.root),
@@ -196,9 +207,10 @@ def _handler_for(server: GitServer) -> type[BaseHTTPRequestHandler]:
             }
             done = subprocess.run(["git", "http-backend"], env=env, input=body, capture_output=True, timeout=120)
             head, _, content = done.stdout.partition(b"\r\n\r\n")
-            headers = [tuple(line.split(": ", 1)) for line in head.decode().splitlines() if ": " in line]
+            lines = [line.partition(": ") for line in head.decode().splitlines()]
+            headers = [(name, value) for name, _, value in lines if value]
             status = next((int(value.split()[0]) for name, value in headers if name == "Status"), 200)
-            if path.endswith("git-upload-pack") and server.fault in ("truncate", "garbage"):
+            if path.endswith("git-upload-pack") and server.fault in ("truncate", "garbage", "stall"):
                 self._spoil(content)
                 return
             self._send(status, [(n, v) for n, v in headers if n != "Status"], content)
@@ -210,7 +222,13 @@ def _handler_for(server: GitServer) -> type[BaseHTTPRequestHandler]:
                 self._send(200, kind, content)
                 return
             self.close_connection = True
-            if server.fault == "truncate":
+            if server.fault == "stall":
+                half = start + (len(content) - start) // 2
+                self._send(200, [*kind, ("Content-Length", str(len(content)))], content[:half], length=False)
+                self.wfile.flush()
+                server.stalled.set()
+                server.wait_released()
+            elif server.fault == "truncate":
                 # No length: the end of the connection is the end of the answer.
                 self._send(200, [*kind, ("Connection", "close")], content[: start + 40], length=False)
             else:
@@ -218,7 +236,7 @@ def _handler_for(server: GitServer) -> type[BaseHTTPRequestHandler]:
                 bad = bytes(byte ^ 0x5A for byte in content[start + 14 :])
                 self._send(200, [*kind, ("Connection", "close")], content[: start + 14] + bad)
 
-        def _send(self, status: int, headers: list[tuple[str, ...]], content: bytes, *, length: bool = True) -> None:
+        def _send(self, status: int, headers: list[tuple[str, str]], content: bytes, *, length: bool = True) -> None:
             self.send_response(status)
             for name, value in headers:
                 self.send_header(name, value)
