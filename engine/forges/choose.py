@@ -1,0 +1,29 @@
+"""Which reporter suits a remote."""
+
+from __future__ import annotations
+
+import re
+
+from automator67.engine.forges.github import API, GitHub
+from automator67.engine.forges.notes import NoteEditor, NotesReporter
+from automator67.engine.forges.reporter import Reporter
+
+_REMOTE = re.compile(
+    r"(?:https?://(?:[^/@]*@)?|ssh://(?:[^/@]*@)?|[^/@:]+@)(?P<host>[^/:@]+)(?::[0-9]+(?=/))?[:/]/*"
+    r"(?P<owner>[A-Za-z0-9_.-]+)/(?P<repo>[A-Za-z0-9_.-]+?)(?:\.git)?/?"
+)
+_GITHUB_HOSTS = ("github.com", "www.github.com", "ssh.github.com")
+
+
+def reporter_for(url: str, token: str, notes: NoteEditor, *, api: str = "") -> Reporter:
+    """Return what shows statuses for the repository at ``url``: GitHub if it is there and we have a token, else notes.
+
+    ``api`` is the API of a GitHub Enterprise server (``https://HOST/api/v3``) on which the repository is. Raises
+    ValueError when it may not be used.
+    """
+    remote = _REMOTE.fullmatch(url)
+    if remote is not None and token and not api and remote["host"].lower() in _GITHUB_HOSTS:
+        api = API
+    if remote is None or not token or not api:
+        return NotesReporter(notes)
+    return GitHub(remote["owner"], remote["repo"], lambda: token, api=api)
