@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
+from automator67.engine.clock import steady_now
 from automator67.engine.reconcile import Outcome
 from automator67.engine.store.database import StoreUnavailable
 
@@ -61,7 +61,7 @@ class Loop:
             self._wanted.clear()
             fetch, self._fetch = self._fetch, False
             try:
-                self.last = await self.run_blocking(partial(self._once, time.time(), fetch))
+                self.last = await self.run_blocking(partial(self._once, steady_now(), fetch))
                 failures = 0
             except Exception as error:
                 # Whatever went wrong, the engine stays: it looks again, later and later.
@@ -90,4 +90,4 @@ class Loop:
         if outcome.again:
             self._wanted.set()
         elif outcome.wake_at:
-            self._loop.call_later(max(0.02, outcome.wake_at - time.time()), self._wanted.set)
+            self._loop.call_later(max(0.02, outcome.wake_at - steady_now()), self._wanted.set)

@@ -13,5 +13,5 @@ def observed_from_store(store: Store, desired: Desired, now: float) -> Observed:
     """Return the present as the engine last wrote it down."""
     with store.read() as tx:
         i = load_intents(tx)
-        views = views_from_store(tx, desired.nodes, desired.settings, now)
+        views = views_from_store(tx, desired.nodes, now)
     return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, True, i.confirmed)

@@ -8,32 +8,35 @@ import fcntl
 import logging
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Mapping
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import uvloop
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from automator67.engine.control import Control
+from automator67.engine.app_logs import app_logs
+from automator67.engine.clock import steady_now
+from automator67.engine.control import Actions, Control, ControlError
 from automator67.engine.deliveries import take_deliveries
 from automator67.engine.inbox import Inbox, Waker
 from automator67.engine.loop import Loop
-from automator67.engine.nodes.certificates import Authority
+from automator67.engine.nodes.certificates import Authority, CertificateError
 from automator67.engine.nodes.endpoint import Endpoint
 from automator67.engine.nodes.registry import Registry
 from automator67.engine.nodes.tasks import TaskBroker
+from automator67.engine.nodes.tokens import make_token
 from automator67.engine.options import Options
 from automator67.engine.poster import Poster
 from automator67.engine.reconcile import Outcome, Reconciler
-from automator67.engine.source import open_source
+from automator67.engine.source import SourceError, open_source
 from automator67.engine.store.database import Store, StoreUnavailable, open_store
-from automator67.engine.store.facts import fact, set_fact
 
 log = logging.getLogger("automator67.engine")
 
-FLUSH_SECONDS = 1.0
+TICK_SECONDS = 1.0
+TIDY_HOURS = 1
 
 
 class EngineError(Exception):
@@ -45,22 +48,157 @@ def run_engine(options: Options) -> None:
     options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _only_one(options.state):
         try:
-            store = open_store(options.store_url)
-        except StoreUnavailable as error:
+            with open_store(options.store_url) as store:
+                uvloop.run(Engine(options, store).serve())
+        except (StoreUnavailable, CertificateError, SourceError, OSError) as error:
             raise EngineError(str(error)) from error
-        with store:
-            uvloop.run(_serve(options, store))
+
+
+class Engine:
+    """One running engine: its parts, and what the command line may ask of it."""
+
+    def __init__(self, options: Options, store: Store) -> None:
+        self._options = options
+        self._store = store
+        self._authority = Authority.open(options.state / "ca")
+        self._registry = Registry(store, steady_now)
+        self._source = open_source(options)
+        self._reconciler = Reconciler(store, self._source, self._registry)
+        self._poster = Poster(store, options, self._source.mirror)
+        self._inbox = Inbox(options.state / "inbox")
+        self._broker = TaskBroker()
+
+    async def serve(self) -> None:
+        """Run until told to stop."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sig, stop.set)
+        await asyncio.to_thread(self._registry.load)
+        self._loop = Loop(self._once)
+        endpoint = Endpoint(
+            self._authority, self._registry, self._store, self._broker,
+            cloud=self._cloud, heartbeat=self._heartbeat, on_change=self._loop.request, clock=steady_now,
+        )  # fmt: skip
+        control = Control(
+            self._options.state / "control.sock", Actions(self._sync, self._token, self._revoke, self._logs)
+        )
+        waker = Waker(self._options.state)
+        waker.attach(loop, lambda: self._loop.request("a webhook", fetch=True))
+        host, port = _address(self._options.listen)
+        passes: asyncio.Task[None] | None = None
+        scheduler = self._schedule()
+        try:
+            await endpoint.start(host, port, self._names(host))
+            passes = asyncio.create_task(self._loop.run())
+            self._poster.start()
+            scheduler.start()
+            await control.start()
+            log.info("engine runs: %s, branch %s", self._source.url, self._options.branch)
+            await stop.wait()
+        finally:
+            with contextlib.suppress(Exception):
+                scheduler.shutdown(wait=False)
+            waker.close()
+            await control.stop()
+            await endpoint.stop()
+            if passes is not None:
+                passes.cancel()
+            self._loop.close()
+            self._poster.stop()
+            with contextlib.suppress(StoreUnavailable):
+                self._registry.flush()
+
+    def _once(self, now: float, fetch: bool) -> Outcome:
+        fetch = take_deliveries(self._inbox, self._store, now) > 0 or fetch
+        outcome = self._reconciler.once(now, fetch=fetch)
+        self._poster.wake()
+        return outcome
+
+    def _schedule(self) -> AsyncIOScheduler:
+        scheduler = AsyncIOScheduler(job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
+        poll = self._options.poll
+        scheduler.add_job(
+            self._loop.request, "interval", ["the poll"], {"fetch": True}, seconds=poll, jitter=poll / 10
+        )  # fmt: skip
+        scheduler.add_job(self._tick, "interval", seconds=TICK_SECONDS)
+        scheduler.add_job(self._tidy, "interval", hours=TIDY_HOURS)
+        return scheduler
+
+    async def _tick(self) -> None:
+        """Every second: notice being away, judge nodes whose silence has grown, write what changed."""
+        self._registry.tick()
+        if self._registry.verdicts_due():
+            self._loop.request("a node's silence")
+        try:
+            await asyncio.to_thread(self._registry.flush)
+        except StoreUnavailable as error:
+            log.warning("%s", error)
+
+    async def _tidy(self) -> None:
+        await self._loop.run_blocking(self._source.tidy)
+
+    # -- what the command line may ask ---------------------------------------------------------------------------
+
+    async def _sync(self, confirm: bool) -> Mapping[str, Any]:
+        if confirm:
+            await self._loop.run_blocking(lambda: self._reconciler.confirm_deletions(steady_now()))
+        outcome = await self._loop.sync()
+        return {"commit": outcome.commit, "remaining": outcome.remaining, "error": outcome.error}
+
+    async def _token(self, node: str, ttl: float) -> Mapping[str, Any]:
+        def make() -> Mapping[str, Any]:
+            with self._store.begin() as tx:
+                token = make_token(tx, node, self._authority.fingerprint, steady_now(), ttl)
+            return {"token": token.text, "node": token.node, "expires": token.expires}
+
+        try:
+            made = await asyncio.to_thread(make)
+        except ValueError as error:
+            raise ControlError(str(error)) from error
+        host, port = _address(self._options.listen)
+        return {**made, "url": f"https://{self._names(host)[0]}:{port}"}
+
+    async def _revoke(self, node: str) -> Mapping[str, Any]:
+        if not await asyncio.to_thread(self._registry.revoke, node):
+            raise ControlError(f"no node {node} has joined; see automator67 node list")
+        self._loop.request(f"node {node} was revoked")
+        return {"node": node}
+
+    def _logs(self, app: str, query: Mapping[str, str]) -> AsyncIterator[Mapping[str, Any]]:
+        desired = self._reconciler.desired
+        views = self._registry.views(desired.nodes, desired.settings) if desired else {}
+        return app_logs(self._broker, views, app, query)
+
+    def _cloud(self) -> str:
+        desired = self._reconciler.desired
+        return desired.settings.name if desired else "home"
+
+    def _heartbeat(self) -> float:
+        desired = self._reconciler.desired
+        return desired.settings.heartbeat if desired else 30.0
+
+    def _names(self, host: str) -> list[str]:
+        """Return the names in the engine's certificate, the one to print first."""
+        own = [] if host in ("0.0.0.0", "::", "") else [host]  # noqa: S104
+        return list(dict.fromkeys([*self._options.names, *own, socket.gethostname(), "localhost", "127.0.0.1"]))
 
 
 @contextlib.contextmanager
-def _only_one(state: Path) -> Any:
+def _only_one(state: Path) -> Iterator[None]:
     """Hold the state directory's lock: two engines on one state would contradict each other."""
     handle = os.open(state / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     except BlockingIOError as error:
         raise EngineError(f"another engine runs on {state}; stop it, or choose another --state") from error
-    else:
-        yield
     finally:
         os.close(handle)
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit():
+        raise EngineError(f"--listen {listen}: write HOST:PORT, such as 0.0.0.0:6767")
+    return host.strip("[]"), int(port)

@@ -98,8 +98,12 @@ class Reconciler:
         crash.point("after-fetch")
         if not commit or commit == self._head:
             return error
-        loaded = self._source.load(commit)
-        self._reporter.see(commit, self._source.describe(commit), loaded.problems, now)
+        try:
+            loaded, info = self._source.load(commit), self._source.describe(commit)
+        except SourceError as problem:
+            self._reporter.remote(str(problem), now)
+            return str(problem)
+        self._reporter.see(commit, info, loaded.problems, now)
         self._head = commit
         if loaded.desired is not None:
             self.desired = loaded.desired
@@ -114,7 +118,7 @@ class Reconciler:
         return self._intents
 
     def _observe(self, desired: Desired, now: float) -> Observed:
-        views = self._registry.views(desired.nodes, desired.settings, now)
+        views = self._registry.views(desired.nodes, desired.settings)
         if not self._first_report and any(v.reported for v in views.values()):
             self._first_report = now
         i = self._present_intents()
@@ -150,5 +154,5 @@ class Reconciler:
 
         nodes = [name for name, view in observed.nodes.items() if view.reported]
         for node, instances in desired_instances(observed.assignments, nodes, app_of).items():
-            self._registry.set_desired(node, instances)
+            self._registry.set_desired(node, desired.settings.name, instances)
         crash.point("after-tell")

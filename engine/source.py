@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from automator67.engine.load import Loaded, Loader
+from automator67.engine.options import Options
+from automator67.engine.remote_errors import RemoteError
+from automator67.engine.repo.address import BadAddress
 from automator67.engine.repo.commits import CommitInfo, commit_info
-from automator67.engine.repo.mirror import Mirror, RemoteError
+from automator67.engine.repo.credentials import Credentials
+from automator67.engine.repo.mirror import Mirror
 from automator67.engine.repo.packs import repack_if_needed
 from automator67.engine.repo.signatures import AllowedSigners, Unsigned, verify_tip
 from automator67.engine.repo.tree import Tree
@@ -26,26 +32,59 @@ class Source:
     def fetch(self) -> str:
         """Return the commit at the tip of the branch. Raises SourceError; then nothing has changed."""
         try:
-            head = self.mirror.fetch().head
-            if self._signers is not None:
-                verify_tip(self.mirror, head, self._signers)
+            fetched = self.mirror.fetch(self._signed if self._signers else None)
         except (RemoteError, Unsigned) as error:
             raise SourceError(str(error)) from error
-        return head
+        if fetched.head is None:
+            raise SourceError(fetched.reason)
+        return fetched.head
 
     def last_head(self) -> str:
         """Return the commit that was fetched last, or nothing."""
-        return self.mirror.head() or ""
+        try:
+            return self.mirror.head or ""
+        except RemoteError:
+            return ""
 
     def describe(self, commit: str) -> CommitInfo:
         """Return author, subject and time of a commit."""
         return commit_info(self.mirror, commit)
 
     def load(self, commit: str) -> Loaded:
-        """Return what a commit asks for, or the problems that keep it from being used."""
-        tree = Tree(self.mirror, commit, self._subdir)
-        return self._loader.load(tree.entries(), tree.read, commit)
+        """Return what a commit asks for, or the problems that keep it from being used. Raises SourceError."""
+        try:
+            tree = Tree(self.mirror, commit, self._subdir)
+            return self._loader.load(tree.entries(), tree.read, commit)
+        except RemoteError as error:
+            raise SourceError(str(error)) from error
 
     def tidy(self) -> None:
         """Repack the mirror when packs have piled up."""
         repack_if_needed(self.mirror)
+
+    def _signed(self, commit: str) -> None:
+        if self._signers is not None:
+            verify_tip(self.mirror, commit, self._signers)
+
+
+def open_source(options: Options) -> Source:
+    """Return the repository the engine was told to follow. Raises SourceError when the options cannot be used."""
+    credentials = None
+    if options.forge_token or options.ssh_key:
+        user = options.git_user or "x-access-token"
+        credentials = Credentials(options.forge_token, user, options.ssh_key)
+    try:
+        mirror = Mirror(options.state / "repository", options.repository, options.branch, credentials)
+        signers = _signers(options.signers) if options.signers else None
+    except (BadAddress, OSError) as error:
+        raise SourceError(str(error)) from error
+    return Source(mirror, options.path, signers)
+
+
+def _signers(file: Path) -> AllowedSigners:
+    """Read who may sign: lines of ssh-keygen's allowed signers, or armoured OpenPGP public keys."""
+    text = file.read_text(encoding="utf-8")
+    if "-----BEGIN PGP PUBLIC KEY BLOCK-----" in text:
+        return AllowedSigners(gpg=(text,))
+    lines = (line.strip() for line in text.splitlines())
+    return AllowedSigners(ssh=tuple(line for line in lines if line and not line.startswith("#")))

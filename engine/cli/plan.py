@@ -16,7 +16,8 @@ from automator67.engine.plan.model import Plan
 from automator67.engine.plan.planner import plan, why
 from automator67.engine.plan.render import as_data, as_text
 from automator67.engine.preview import observed_from_store
-from automator67.engine.repo.mirror import RemoteError, local_mirror
+from automator67.engine.remote_errors import RemoteError
+from automator67.engine.repo.local import LocalRepository
 from automator67.engine.repo.tree import Tree
 
 
@@ -37,9 +38,9 @@ def command(
     With --base the two refs are compared purely, without looking at what runs. Exit code 0: nothing to do;
     1: changes; 255: error.
     """
-    where = repo or (Path.cwd() if (Path.cwd() / ".git").exists() or not (state / "mirror.git").exists() else None)
-    directory = where or state / "mirror.git"
-    wanted = _load(directory, head or ref or ("HEAD" if where else "engine"), subdir)
+    mirror = state / "repository" / "mirror.git"
+    directory = repo or (Path.cwd() if (Path.cwd() / ".git").exists() or not mirror.exists() else mirror)
+    wanted = _load(directory, head or ref or "HEAD", subdir)
     if base:
         planned = plan(wanted, _as_deployed(_load(directory, base, subdir)), time.time())
         planned = _without_steps(planned)
@@ -58,11 +59,9 @@ def command(
 
 def _load(directory: Path, ref: str, subdir: str) -> Desired:
     try:
-        mirror = local_mirror(directory)
-        commit = mirror.head() if ref == "engine" else mirror.resolve(ref)
-        if not commit:
-            raise click.ClickException(f"there is no {ref} in {directory}")
-        tree = Tree(mirror, commit, subdir or os.environ.get("A67_PATH", ""))
+        repository = LocalRepository(directory)
+        commit = repository.resolve(ref)
+        tree = Tree(repository, commit, subdir or os.environ.get("A67_PATH", ""))
         loaded = Loader().load(tree.entries(), tree.read, commit)
     except RemoteError as error:
         raise click.ClickException(str(error)) from error

@@ -1,0 +1,96 @@
+"""The engine's own socket: what the command line asks of a running engine. Only the state directory's owner can."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+
+class ControlError(Exception):
+    """The request cannot be done; one line for the person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """What can be asked: each is a coroutine of the engine process. They raise ControlError."""
+
+    sync: Callable[[bool], Awaitable[Mapping[str, Any]]]
+    token: Callable[[str, float], Awaitable[Mapping[str, Any]]]
+    revoke: Callable[[str], Awaitable[Mapping[str, Any]]]
+    logs: Callable[[str, Mapping[str, str]], AsyncIterator[Mapping[str, Any]]]
+
+
+class Control:
+    """Serves ``Actions`` over HTTP on a Unix socket of mode 0600."""
+
+    def __init__(self, path: Path, actions: Actions) -> None:
+        self._path = path
+        self._actions = actions
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen; a socket left by an engine that was killed is replaced."""
+        app = web.Application(client_max_size=65536)
+        app.router.add_post("/sync", self._sync)
+        app.router.add_post("/nodes/{node}/token", self._token)
+        app.router.add_post("/nodes/{node}/revoke", self._revoke)
+        app.router.add_get("/logs/{app}", self._logs)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+        await self._runner.setup()
+        self._path.unlink(missing_ok=True)
+        mask = os.umask(0o177)
+        try:
+            await web.UnixSite(self._runner, str(self._path)).start()
+        finally:
+            os.umask(mask)
+
+    async def stop(self) -> None:
+        """Stop listening and remove the socket."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self._path.unlink(missing_ok=True)
+
+    async def _sync(self, request: web.Request) -> web.Response:
+        return await _answer(self._actions.sync("confirm" in request.query))
+
+    async def _token(self, request: web.Request) -> web.Response:
+        ttl = float(request.query.get("ttl", "3600"))
+        return await _answer(self._actions.token(request.match_info["node"], ttl))
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        return await _answer(self._actions.revoke(request.match_info["node"]))
+
+    async def _logs(self, request: web.Request) -> web.StreamResponse:
+        lines = self._actions.logs(request.match_info["app"], dict(request.query))
+        try:
+            first = await anext(lines)
+        except StopAsyncIteration:
+            return web.Response(content_type="application/x-ndjson")
+        except ControlError as error:
+            return web.json_response({"error": str(error)}, status=409)
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        await response.write(json.dumps(first).encode() + b"\n")
+        try:
+            async for line in lines:
+                await response.write(json.dumps(line).encode() + b"\n")
+        except ControlError as error:
+            await response.write(json.dumps({"error": str(error)}).encode() + b"\n")
+        except (ConnectionResetError, asyncio.CancelledError):
+            await lines.aclose()  # type: ignore[attr-defined]
+            raise
+        return response
+
+
+async def _answer(work: Awaitable[Mapping[str, Any]]) -> web.Response:
+    try:
+        return web.json_response(dict(await work))
+    except ControlError as error:
+        return web.json_response({"error": str(error)}, status=409)

@@ -1,0 +1,192 @@
+"""Makes typed values of validated documents: every default applied, every unit converted. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from automator67.engine.desired import (
+    App,
+    Node,
+    Origin,
+    Place,
+    Probe,
+    Runtime,
+    SecretRef,
+    Settings,
+    Update,
+    Volume,
+    revision_hash,
+)
+from automator67.schemas.units import seconds, size_bytes
+
+Document = Mapping[str, Any]
+_LATER = ("schedule", "source", "before", "image_policy")
+"""Keys of an app that are valid but that this version's engine cannot act on."""
+
+
+def settings_of(document: Document) -> Settings:
+    """Return the cloud's settings from automator67.yaml."""
+    beat = document.get("heartbeat", {})
+    statuses = document.get("statuses", {})
+    per_app = statuses.get("per_app", False) if isinstance(statuses, Mapping) else bool(statuses)
+    return Settings(
+        name=document.get("name", "home"),
+        statuses_per_app=per_app,
+        max_deletions=int(document.get("limits", {}).get("deletions", 3)),
+        heartbeat=seconds(beat.get("interval", "30s")),
+        suspect_after=seconds(beat.get("suspect_after", "45s")),
+        unavailable_after=seconds(beat.get("unavailable_after", "105s")),
+        document=document,
+    )
+
+
+def node_of(name: str, document: Document, origin: Origin) -> Node:
+    """Return a node from nodes/NAME.yaml."""
+    capacity = document.get("capacity", {})
+    kind = document.get("kind", "agent")
+    memory, disk = capacity.get("memory"), capacity.get("disk")
+    return Node(
+        name,
+        origin,
+        kind,
+        region=document.get("region", ""),
+        provider=document.get("provider", "" if kind == "agent" else kind),
+        labels=_pairs(document.get("labels", {})),
+        cpu=capacity.get("cpu"),
+        memory=None if memory is None else size_bytes(memory),
+        disk=None if disk is None else size_bytes(disk),
+        gateway=bool(document.get("gateway", False)),
+        schedulable=document.get("schedulable", True),
+        quota=tuple(sorted((k, float(v)) for k, v in document.get("quota", {}).items() if isinstance(v, (int, float)))),
+        document=document,
+    )
+
+
+def app_of(name: str, document: Document, origin: Origin) -> App:
+    """Return an app from apps/NAME.yaml, with its revision."""
+    resources = document.get("resources", {})
+    image, command = document.get("image"), _command(document.get("command"))
+    runtime: Runtime = document.get("runtime") or ("docker" if image or "source" in document else "process")
+    env = tuple((key, _value(value)) for key, value in sorted(document.get("env", {}).items()))
+    volumes = tuple(Volume(v["name"], v["path"]) for v in document.get("volumes", ()))
+    port, user = document.get("port"), document.get("user")
+    cpu, memory = float(resources.get("cpu", 0.1)), size_bytes(resources.get("memory", "128Mi"))
+    rev = revision_hash(
+        {
+            "runtime": runtime,
+            "image": image,
+            "command": command,
+            "env": [[k, {"secret": v.name} if isinstance(v, SecretRef) else v] for k, v in env],
+            "port": port,
+            "cpu": cpu,
+            "memory": memory,
+            "volumes": [[v.name, v.path] for v in volumes],
+            "user": user,
+        }
+    )
+    adopt = document.get("adopt")
+    return App(
+        name=name,
+        origin=origin,
+        runtime=runtime,
+        image=image,
+        command=command,
+        port=port,
+        replicas=document.get("replicas", 1),
+        cpu=cpu,
+        memory=memory,
+        env=env,
+        health=_probe(document.get("health"), port),
+        place=_place(document.get("place", {})),
+        update=_update(document.get("update", {})),
+        depends_on=tuple(sorted(document.get("depends_on", ()))),
+        volumes=volumes,
+        domains=_domains(document),
+        drift=document.get("drift", "repair"),
+        adopt=name if adopt is True else adopt or None,
+        restart=document.get("restart", "always"),
+        stop_timeout=seconds(document.get("stop_timeout", "10s")),
+        user=None if user is None else str(user),
+        unsupported=_unsupported(document, env),
+        document=document,
+        rev=rev,
+    )
+
+
+def _unsupported(document: Document, env: tuple[tuple[str, str | SecretRef], ...]) -> tuple[str, ...]:
+    found = [key for key in _LATER if document.get(key)]
+    found += [f"env.{key} (a secret)" for key, value in env if isinstance(value, SecretRef)]
+    strategy = _mapping(document.get("update")).get("strategy", "rolling")
+    if strategy != "rolling":
+        found.append(f"update.strategy: {strategy}")
+    return tuple(found)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _value(value: Any) -> str | SecretRef:
+    if isinstance(value, Mapping):
+        return SecretRef(value["secret"])
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _command(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return tuple(shlex.split(value)) if isinstance(value, str) else tuple(str(part) for part in value)
+
+
+def _probe(value: Any, port: int | None) -> Probe | None:
+    if not value:
+        return None
+    if isinstance(value, str):
+        value = {"path": value}
+    h = _mapping(value)
+    common: dict[str, Any] = {
+        "port": h.get("port", port),
+        "interval": seconds(h.get("interval", "10s")),
+        "timeout": seconds(h.get("timeout", "2s")),
+        "healthy_after": h.get("healthy_after", 1),
+        "unhealthy_after": h.get("unhealthy_after", 3),
+        "start_period": seconds(h.get("start_period", "0s")),
+    }
+    if "command" in h:
+        return Probe("command", command=_command(h["command"]), **common)
+    if "path" in h:
+        return Probe("http", target=h["path"], **common)
+    return Probe("tcp", **common)
+
+
+def _place(value: Document) -> Place:
+    return Place(
+        value.get("spread", "node"),
+        _pairs(value.get("require", {})),
+        _pairs(value.get("prefer", {})),
+        tuple(sorted(value.get("avoid", ()))),
+    )
+
+
+def _update(value: Any) -> Update:
+    u = _mapping(value)
+    return Update(
+        u.get("strategy", "rolling"),
+        u.get("max_extra", 1),
+        seconds(u.get("healthy_for", "10s")),
+        seconds(u.get("deadline", "5m")),
+    )
+
+
+def _domains(document: Document) -> tuple[str, ...]:
+    one = document.get("domain")
+    listed = document.get("domains", ())
+    return tuple(d if isinstance(d, str) else d["name"] for d in ([one] if one else listed))
+
+
+def _pairs(labels: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((str(k), "true" if v is True else "false" if v is False else str(v)) for k, v in labels.items()))

@@ -1,0 +1,299 @@
+"""The present of all nodes, in memory: what they reported, how they are judged, what they are told.
+
+Heartbeats arrive on the event loop's thread while a pass looks from its own, so everything is under one lock. The
+store gets what changed, in batches; it is read only at the start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from automator67.engine.desired import Node, Settings
+from automator67.engine.nodes.certificates import AGENT_LIFE, Identity
+from automator67.engine.nodes.judgement import Signs, Verdict, judge_nodes
+from automator67.engine.nodes.reading import Report, read_report, view_of
+from automator67.engine.observed import NodeView
+from automator67.engine.store.database import Store
+from automator67.engine.store.facts import add_events
+from automator67.engine.store.nodes import NodeRecord, node_records, put_nodes
+
+SAVE_SECONDS = 10.0
+"""How often a node's last report is written when nothing in it matters to a plan."""
+DISTURBED_SECONDS = 5.0
+FAILURE_WINDOW = 3600.0
+
+
+class IdentityRefused(Exception):
+    """A certificate is genuine but may not be used any more; one line for the agent's log."""
+
+
+class Conflict(Exception):
+    """Two agents speak for one node."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDesired:
+    """A node's complete desired state: its revision (a hash of the content) and the message as JSON bytes."""
+
+    rev: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class _Entry:
+    record: NodeRecord
+    report: Report | None = None
+    fresh: bool = False
+    seen: float | None = None
+    """Monotonic time of the last heartbeat; None before the first one the engine heard or remembers."""
+    held: int = 0
+    broken: float | None = None
+    boots: deque[str] = field(default_factory=lambda: deque(maxlen=8))
+    desired: NodeDesired | None = None
+    troubles: deque[float] = field(default_factory=lambda: deque(maxlen=32))
+    dirty: bool = False
+    saved: float = 0.0
+
+
+class Registry:
+    """All nodes that ever joined. ``woken`` is called (from any thread) with a node whose desired state changed."""
+
+    def __init__(
+        self, store: Store, clock: Callable[[], float], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._monotonic = monotonic
+        self._lock = threading.RLock()
+        self._nodes: dict[str, _Entry] = {}
+        self._events: list[tuple[float, str, str, str, str]] = []
+        self._calm_since = self._ticked = monotonic()
+        self._settings = Settings()
+        self.woken: Callable[[str], None] = lambda _: None
+
+    def load(self) -> None:
+        """Read what the store remembers. A remembered report is not a fresh one: the node has yet to speak."""
+        with self._store.read() as tx:
+            records = node_records(tx)
+        now = self._clock()
+        with self._lock:
+            for record in records:
+                entry = _Entry(record)
+                if record.last_seen:
+                    entry.seen = self._monotonic() - max(0.0, now - record.last_seen)
+                    entry.report = read_report(record.name, record.report, now) if record.report else None
+                self._nodes[record.name] = entry
+
+    def enrolled(self, node: str, serial: str, expires: float) -> None:
+        """A node joined, perhaps again: certificates of before are refused from now on."""
+        with self._lock:
+            entry = self._nodes.setdefault(node, _Entry(NodeRecord(node)))
+            entry.record = replace(
+                entry.record, cert_serial=serial, cert_expires=expires, enrolled_at=self._clock(), revoked_at=None
+            )
+            entry.boots.clear()
+            entry.dirty = True
+            self._log("joined", node, "the agent has a new certificate")
+        self.flush()
+
+    def renewed(self, node: str, serial: str, expires: float) -> None:
+        """A node got its next certificate."""
+        with self._lock:
+            entry = self._nodes.setdefault(node, _Entry(NodeRecord(node)))
+            entry.record = replace(entry.record, cert_serial=serial, cert_expires=expires)
+            entry.dirty = True
+
+    def revoke(self, node: str) -> bool:
+        """Refuse a node from now on; return whether it was known."""
+        with self._lock:
+            entry = self._nodes.get(node)
+            if entry is None:
+                return False
+            entry.record = replace(entry.record, revoked_at=self._clock())
+            entry.dirty = True
+            self._log("revoked", node, "the node's certificate was revoked")
+        self.flush()
+        self.woken(node)
+        return True
+
+    def is_revoked(self, node: str) -> bool:
+        """Whether a node is refused."""
+        with self._lock:
+            entry = self._nodes.get(node)
+            return entry is not None and entry.record.revoked_at is not None
+
+    def admit(self, identity: Identity) -> str:
+        """Return the node a certificate may speak for. Raises IdentityRefused."""
+        with self._lock:
+            entry = self._nodes.get(identity.node)
+            if entry is None:
+                # A store that was lost: the CA has survived, and its certificates are still good.
+                entry = self._nodes[identity.node] = _Entry(
+                    NodeRecord(identity.node, identity.serial, identity.expires)
+                )
+                entry.dirty = True
+            if entry.record.revoked_at is not None:
+                raise IdentityRefused(f"node {identity.node} is revoked; join again with a new token")
+            if identity.expires - AGENT_LIFE.total_seconds() < entry.record.enrolled_at - 5.0:
+                raise IdentityRefused(f"node {identity.node} has joined anew since; this certificate is of before")
+            return identity.node
+
+    def heartbeat(self, node: str, message: Mapping[str, Any]) -> bool:
+        """Take a valid heartbeat; return whether it brings something a plan or a judgement cares about.
+
+        Raises Conflict when an agent speaks that another one has replaced.
+        """
+        now = self._clock()
+        with self._lock:
+            entry = self._nodes[node]
+            boot = str(message["boot_id"])
+            if boot in entry.boots and entry.boots[-1] != boot:
+                self._log("conflict", node, "two agents speak for this node; is it a copy of another machine?")
+                raise Conflict(f"another agent speaks for node {node} (a cloned machine?)")
+            if boot not in entry.boots:
+                entry.boots.append(boot)
+            report = read_report(node, message, now, entry.report)
+            changed = not entry.fresh or report != entry.report
+            entry.report, entry.fresh, entry.seen = report, True, self._monotonic()
+            entry.record = replace(entry.record, last_seen=now, report=message)
+            entry.dirty = entry.dirty or changed or now - entry.saved > SAVE_SECONDS
+            for event in message.get("events", [])[:50]:
+                self._log(str(event.get("kind", "event"))[:32], node, str(event.get("message", ""))[:500])
+            return changed or entry.record.state != "healthy"
+
+    def hold(self, node: str) -> None:
+        """A request of the node is held: as long as it is, the node is there."""
+        with self._lock:
+            entry = self._nodes[node]
+            entry.held += 1
+            entry.broken = None
+            entry.record = replace(entry.record, connected=True)
+
+    def let_go(self, node: str, *, broken: bool) -> None:
+        """A held request ended; ``broken`` when the other side vanished."""
+        with self._lock:
+            entry = self._nodes[node]
+            entry.held -= 1
+            if entry.held == 0 and broken:
+                entry.broken = self._monotonic()
+                entry.record = replace(entry.record, connected=False)
+                entry.dirty = True
+
+    def tick(self) -> None:
+        """Notice that the engine itself was away (stopped, suspended); call it about every second."""
+        with self._lock:
+            now = self._monotonic()
+            if now - self._ticked > DISTURBED_SECONDS:
+                self._calm_since = now
+            self._ticked = now
+
+    def verdicts_due(self) -> bool:
+        """Whether the passing of time alone has changed what a node would be judged as."""
+        with self._lock:
+            mono = self._monotonic()
+            signs = {n: _signs(e, mono) for n, e in self._nodes.items()}
+            verdicts = judge_nodes(signs, self._settings, mono - self._calm_since)
+            return any(v.state != self._nodes[n].record.state for n, v in verdicts.items())
+
+    def views(self, nodes: Mapping[str, Node], settings: Settings) -> dict[str, NodeView]:
+        """Return every node that is declared or known, judged now."""
+        with self._lock:
+            self._settings = settings
+            mono, now = self._monotonic(), self._clock()
+            names = sorted({*nodes, *self._nodes})
+            entries = {name: self._nodes.get(name) for name in names}
+            verdicts = judge_nodes({n: _signs(e, mono) for n, e in entries.items()}, settings, mono - self._calm_since)
+            return {n: self._view(n, e, verdicts[n], mono, now) for n, e in entries.items()}
+
+    def _view(self, name: str, entry: _Entry | None, verdict: Verdict, mono: float, now: float) -> NodeView:
+        if entry is None:
+            return NodeView(name, verdict.state, verdict.reason)
+        record = entry.record
+        if (record.state, record.state_reason) != (verdict.state, verdict.reason):
+            if record.state != verdict.state:
+                self._log(verdict.state, name, verdict.reason or "heartbeats arrive")
+                if verdict.state in ("suspect", "unavailable"):
+                    entry.troubles.append(mono)
+            since = now if record.state != verdict.state else record.state_since
+            entry.record = replace(record, state=verdict.state, state_reason=verdict.reason, state_since=since)
+            entry.dirty = True
+        failures = sum(1 for at in entry.troubles if mono - at < FAILURE_WINDOW)
+        degraded = ", ".join(entry.report.degraded) if entry.report else ""
+        return view_of(
+            name, entry.report, record.report.get("usage", {}), verdict.state, verdict.reason or degraded,
+            record.last_seen, fresh=entry.fresh, failures=failures,
+        )  # fmt: skip
+
+    def set_desired(self, node: str, cloud: str, instances: Sequence[Mapping[str, Any]]) -> str:
+        """Set the complete desired state of a node; return its revision. What is the same wakes nobody."""
+        content = {"node": node, "cloud": cloud, "instances": instances}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        rev = hashlib.sha256(text.encode()).hexdigest()[:16]
+        with self._lock:
+            entry = self._nodes.get(node)
+            if entry is None or (entry.desired is not None and entry.desired.rev == rev):
+                return rev
+            body = json.dumps({"proto": 1, "rev": rev, **content}, ensure_ascii=False).encode()
+            entry.desired = NodeDesired(rev, body)
+        self.woken(node)
+        return rev
+
+    def desired(self, node: str) -> NodeDesired | None:
+        """Return the desired state of a node, None while the engine does not know it."""
+        with self._lock:
+            entry = self._nodes.get(node)
+            return entry.desired if entry else None
+
+    def flush(self) -> None:
+        """Write what changed to the store, in one transaction. Raises StoreUnavailable; nothing is lost then."""
+        with self._lock:
+            dirty = [e for e in self._nodes.values() if e.dirty]
+            records, events = [e.record for e in dirty], self._events
+            if not records and not events:
+                return
+            self._events = []
+            for entry in dirty:
+                entry.dirty, entry.saved = False, self._clock()
+        try:
+            # Not under the lock: heartbeats must not wait for a database that is slow or locked.
+            with self._store.begin() as tx:
+                put_nodes(tx, records)
+                add_events(tx, events)
+        except BaseException:
+            with self._lock:
+                self._events = events + self._events
+                for entry in dirty:
+                    entry.dirty = True
+            raise
+
+    def _log(self, kind: str, node: str, message: str) -> None:
+        self._events.append((self._clock(), kind, f"node/{node}", message, ""))
+
+
+def views_from_store(tx: Connection, nodes: Mapping[str, Node], now: float) -> dict[str, NodeView]:
+    """Return nodes as the engine last wrote them down, for a process that is not the engine."""
+    records = {r.name: r for r in node_records(tx)}
+    views = {n: NodeView(n, "never", "no agent has joined as this node yet") for n in nodes if n not in records}
+    for name, r in records.items():
+        report = read_report(name, r.report, now) if r.report else None
+        views[name] = view_of(
+            name, report, r.report.get("usage", {}), r.state, r.state_reason, r.last_seen, fresh=True  # type: ignore[arg-type]
+        )  # fmt: skip
+    return views
+
+
+def _signs(entry: _Entry | None, mono: float) -> Signs:
+    if entry is None:
+        return Signs(None)
+    silent = mono - entry.seen if entry.seen is not None else None
+    broken = mono - entry.broken if entry.broken is not None and not entry.held else None
+    return Signs(silent, broken, entry.record.revoked_at is not None)

@@ -1,0 +1,73 @@
+"""Posts what is due in the outbox, in a thread of its own, so that a slow forge delays nothing else."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+
+from automator67.engine.clock import steady_now
+from automator67.engine.forges import outbox
+from automator67.engine.forges.choose import reporter_for
+from automator67.engine.options import Options
+from automator67.engine.repo.mirror import Mirror
+from automator67.engine.repo.note_ref import NoteRef
+from automator67.engine.store.database import Store, StoreUnavailable
+
+log = logging.getLogger("automator67.poster")
+
+LONGEST_SLEEP = 60.0
+
+
+class Poster:
+    """The thread that posts commit statuses to the forge, or as git notes to a plain remote."""
+
+    def __init__(self, store: Store, options: Options, mirror: Mirror) -> None:
+        self._store = store
+        self._reporter = reporter_for(options.repository, options.forge_token, NoteRef(mirror), api=options.forge_url)
+        self._random = random.Random()  # noqa: S311
+        self._wanted = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="poster", daemon=True)
+        self._last = ""
+
+    def start(self) -> None:
+        """Begin to post."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look into the outbox now."""
+        self._wanted.set()
+
+    def stop(self) -> None:
+        """End after the post under way; what is left stays in the outbox."""
+        self._stopping = True
+        self._wanted.set()
+        if self._thread.is_alive():
+            self._thread.join(5.0)
+        self._reporter.close()
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._stopping:
+            self._wanted.wait(pause)
+            self._wanted.clear()
+            try:
+                failures = outbox.deliver(self._store, self._reporter, steady_now, self._random)
+                self._say(failures[0] if failures else "")
+                with self._store.read() as tx:
+                    soon = outbox.next_due(tx)
+                pause = LONGEST_SLEEP if soon is None else min(LONGEST_SLEEP, max(0.05, soon - steady_now()))
+            except StoreUnavailable as error:
+                self._say(str(error))
+                pause = 2.0
+            except Exception:
+                # A defect in a driver must not end reports for good.
+                log.exception("posting failed")
+                pause = LONGEST_SLEEP
+
+    def _say(self, failure: str) -> None:
+        """Log a failure once, and once that it is over."""
+        if failure != self._last:
+            log.log(logging.WARNING if failure else logging.INFO, "%s", failure or "statuses are taken again")
+        self._last = failure
