@@ -189,4 +189,6 @@ def _domains(document: Document) -> tuple[str, ...]:
 
 
 def _pairs(labels: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((str(k), "true" if v is True else "false" if v is False else str(v)) for k, v in labels.items()))
+    return tuple(
+        sorted((str(k), "true" if v is True else "false" if v is False else str(v)) for k, v in labels.items())
+    )

@@ -69,8 +69,9 @@ class Demo:
         self._state.mkdir(mode=0o700)
         os.environ["A67_LOG"] = os.environ.get("A67_LOG", "warning")
         os.environ["A67_WEBHOOK_SECRET"] = secrets.token_hex(16)
-        up = own_command("up", "--repo", str(self._directory / "cloud.git"), "--state", str(self._state),
-                         "--listen", f"127.0.0.1:{self._listen}", "--web", f"127.0.0.1:{self._web}", "--poll", "500ms")  # fmt: skip
+        places = ["--repo", str(self._directory / "cloud.git"), "--state", str(self._state), "--poll", "500ms"]
+        addresses = ["--listen", f"127.0.0.1:{self._listen}", "--web", f"127.0.0.1:{self._web}"]
+        up = own_command("up", *places, *addresses)
         self._supervisors.append(Supervisor([("up", up)], output=self._directory / "demo.log"))
         self._tick()
         client = ControlClient(self._state)
@@ -118,8 +119,9 @@ class Demo:
                 if i["address"]:
                     self._say(f"app/{name} on {i['node']}: http://{i['address']}/")
         self._say(
-            f"\nNow change something:\n  cd {self._clone}\n  edit apps/hello.yaml (GREETING), then: git commit -am hi && git push\n"
-            f"  git fetch && git log -1 --notes=automator67\nCtrl-C ends the demo and removes everything."
+            f"\nNow change something:\n  cd {self._clone}\n  edit apps/hello.yaml (GREETING), then:"
+            "\n  git commit -am hi && git push\n"
+            "  git fetch && git log -1 --notes=automator67\nCtrl-C ends the demo and removes everything."
         )
 
     def stop(self) -> None:

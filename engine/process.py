@@ -94,7 +94,7 @@ class Engine:
             self._poster.start()
             scheduler.start()
             await control.start()
-            log.info("engine runs: %s, branch %s", self._source.url, self._options.branch)
+            log.info("engine runs: %s, branch %s", self._source.name, self._options.branch)
             await stop.wait()
         finally:
             with contextlib.suppress(Exception):

@@ -25,6 +25,7 @@ class Source:
 
     def __init__(self, mirror: Mirror, subdir: str = "", signers: AllowedSigners | None = None) -> None:
         self.mirror = mirror
+        self.name = mirror.name
         self._subdir = subdir
         self._signers = signers
         self._loader = Loader()
@@ -42,7 +43,7 @@ class Source:
     def last_head(self) -> str:
         """Return the commit that was fetched last, or nothing."""
         try:
-            return self.mirror.head or ""
+            return self.mirror.head() or ""
         except RemoteError:
             return ""
 

@@ -17,7 +17,7 @@ _PAST = {
 
 def summary(plan: Plan) -> str:
     """Return one stable line: ``1 to create, 2 to update, 1 blocked``."""
-    counts = Counter(c.kind for c in plan.changes)
+    counts = Counter[str](c.kind for c in plan.changes)
     parts = [f"{counts[kind]} to {kind}" for kind in _PAST if counts[kind]]
     if plan.blocked:
         parts.append(f"{len({b.resource for b in plan.blocked})} blocked")

@@ -1,0 +1,120 @@
+"""Loads what a commit asks for: files of its tree, checked, as typed values. A file is parsed once per content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from automator67.engine.convert import app_of, node_of, settings_of
+from automator67.engine.desired import App, Desired, Node, Origin, Other, Settings
+from automator67.schemas.document import Document, read
+from automator67.schemas.problem import Problem
+from automator67.schemas.repository import check_documents
+from automator67.schemas.source import MAX_BYTES
+
+_LINK, _SUBMODULE = 0o120000, 0o160000
+
+
+class Entry(Protocol):
+    """A file of a tree: path relative to the configured folder, id of its content, size in bytes, git's mode."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def blob(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def mode(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """``desired`` is None when ``problems`` has errors; warnings are among the problems in both cases."""
+
+    desired: Desired | None
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    document: Document
+    resource: Settings | Node | App | Other | None
+
+
+class Loader:
+    """Loads commits one after another, keeping what was parsed for the next one."""
+
+    def __init__(self) -> None:
+        self._parsed: dict[tuple[str, str], _Parsed] = {}
+        self._problems: tuple[Problem, ...] = ()
+        self._checked: frozenset[tuple[str, str]] = frozenset()
+
+    def load(self, entries: Iterable[Entry], read_blob: Callable[[str], bytes], commit: str) -> Loaded:
+        """Return what the files ask for. ``read_blob(id)`` gives the content of a blob."""
+        parsed: dict[tuple[str, str], _Parsed] = {}
+        refused: list[Problem] = []
+        for entry in entries:
+            key = (entry.path, entry.blob)
+            known = self._parsed.get(key)
+            if known is None:
+                if problem := _unreadable(entry):
+                    refused.append(problem)
+                    continue
+                known = _parse(entry.path, entry.blob, read_blob(entry.blob))
+            parsed[key] = known
+        self._parsed = parsed
+        blobs = dict(parsed.keys())
+        present = frozenset(parsed)
+        if present != self._checked or not parsed:
+            self._problems = tuple(
+                check_documents((p.document for p in parsed.values()), lambda path: read_blob(blobs[path]))
+            )
+            self._checked = present
+        problems = (*refused, *self._problems)
+        if any(p.severity == "error" for p in problems):
+            return Loaded(None, problems)
+        return Loaded(_desired(commit, list(parsed.values())), problems)
+
+
+def _unreadable(entry: Entry) -> Problem | None:
+    def problem(code: str, message: str, hint: str) -> Problem:
+        return Problem(code, entry.path, 1, 1, "", message, hint)
+
+    if entry.mode == _LINK:
+        return problem("link", "this is a symbolic link", "put the file itself here")
+    if entry.mode == _SUBMODULE:
+        return problem("submodule", "this is a submodule", "put the files themselves here")
+    if entry.size > MAX_BYTES:
+        return problem("too-large", f"the file has {entry.size} bytes, more than {MAX_BYTES}", "split it")
+    return None
+
+
+def _parse(path: str, blob: str, data: bytes) -> _Parsed:
+    document = read(path, data)
+    value, origin = document.value, Origin(path, blob)
+    resource: Settings | Node | App | Other | None = None
+    if value is not None:
+        match document.kind:
+            case "cloud":
+                resource = settings_of(value)
+            case "node":
+                resource = node_of(document.name, value, origin)
+            case "app":
+                resource = app_of(document.name, value, origin)
+            case "shard" | "bucket":
+                resource = Other(document.kind, document.name, origin, value)
+    return _Parsed(document, resource)
+
+
+def _desired(commit: str, parsed: list[_Parsed]) -> Desired:
+    resources = [p.resource for p in parsed]
+    return Desired(
+        commit,
+        next((r for r in resources if isinstance(r, Settings)), Settings()),
+        {r.name: r for r in resources if isinstance(r, Node)},
+        {r.name: r for r in resources if isinstance(r, App)},
+        tuple(r for r in resources if isinstance(r, Other)),
+        frozenset(p.document.name for p in parsed if p.document.kind == "secret"),
+    )

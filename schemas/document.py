@@ -1,0 +1,83 @@
+"""Reads one file of the config repository: YAML, then the schema of its kind, with positions for what is wrong.
+
+Valid documents keep no positions: they are found again from the bytes when a rule across files needs one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jsonschema_rs
+
+from automator67.schemas.complaints import complaints
+from automator67.schemas.kinds import YAML_KINDS, Kind, classify, schema
+from automator67.schemas.problem import Problem
+from automator67.schemas.source import Path, Position, dotted, positions, read_yaml
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One file: ``value`` is what it says when it is valid, None otherwise (secrets and queries say nothing here)."""
+
+    path: str
+    kind: Kind | None
+    name: str
+    value: dict[str, Any] | None
+    problems: tuple[Problem, ...] = ()
+
+
+def read(path: str, data: bytes) -> Document:
+    """Return the document at ``path``. Never raises: whatever is wrong becomes problems."""
+    what = classify(path)
+    if what.trouble:
+        severity = "warning" if what.warning else "error"
+        problem = Problem("file", path, 1, 1, "", what.trouble, what.hint, severity)  # type: ignore[arg-type]
+        return Document(path, what.kind, what.name, None, (problem,))
+    if what.kind not in YAML_KINDS:
+        return Document(path, what.kind, what.name, None)
+    source = read_yaml(path, data)
+    if source.problems:
+        return Document(path, what.kind, what.name, None, tuple(source.problems))
+    problems = _check(what.kind, path, data, source.value)
+    if not problems and what.kind == "app":
+        problems = _lossy(path, data, source.value, source.lossy)
+    return Document(path, what.kind, what.name, None if problems else source.value, tuple(problems))
+
+
+def _check(kind: Kind, path: str, data: bytes, value: Any) -> list[Problem]:
+    if _validator(kind).is_valid(value):
+        return []
+    where = positions(path, data)
+    found = [
+        Problem(c.code, path, *position(where, c.path), dotted(c.path), c.message, c.hint)
+        for c in complaints(schema(kind), value)
+    ]
+    found.sort(key=lambda problem: (problem.line, problem.column))
+    return found or [Problem("invalid", path, 1, 1, "", f"this is not a valid {kind}")]
+
+
+def _lossy(path: str, data: bytes, value: Any, lossy: list[Path]) -> list[Problem]:
+    """In ``env`` a number is a text in the end: one that would be spelt differently there is refused."""
+    wrong = [p for p in lossy if len(p) == 2 and p[0] == "env"]
+    if not wrong:
+        return []
+    where = positions(path, data)
+    text = "this number would become {}"
+    hint = "quote it to keep its spelling"
+    return [
+        Problem("spelling", path, *position(where, p), dotted(p), text.format(value["env"][p[1]]), hint) for p in wrong
+    ]
+
+
+def position(where: dict[Path, Position], path: Path) -> Position:
+    """Return the position of a path, or of the nearest thing around it."""
+    while path and path not in where:
+        path = path[:-1]
+    return where.get(path, (1, 1))
+
+
+@cache
+def _validator(kind: Kind) -> Any:
+    return jsonschema_rs.Draft202012Validator(schema(kind))
