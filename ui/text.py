@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 _ADDRESS: Final = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
-_DOMAIN: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}\.?)*[A-Za-z0-9]")
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _RESOURCE: Final = re.compile(r"(app|node)/([a-z0-9][a-z0-9-]{0,62})")
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")
 

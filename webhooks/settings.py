@@ -111,7 +111,7 @@ def parse_settings(document: Any) -> WebSettings:
 def _secrets(forge: str, value: Any) -> tuple[str, ...]:
     where = f"secrets.{forge}"
     if forge not in SCHEMES:
-        raise SettingsError(f"{where}: unknown forge{_near(forge, tuple(SCHEMES))}; known: {', '.join(SCHEMES)}")
+        raise SettingsError(f"{where}: unknown forge; known: {', '.join(SCHEMES)}")
     if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
         raise SettingsError(f"{where} must be a list of non-empty texts")
     if forge == "gitlab" and any(v.startswith(SIGNING_PREFIX) and not signing_key(v) for v in value):

@@ -13,8 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import httpx
 from sqlalchemy import Connection, insert
 
+from automator67.engine.inbox import Inbox
 from automator67.engine.store.database import Store, open_store
 from automator67.engine.store.tables import (
     actions,
@@ -27,11 +29,34 @@ from automator67.engine.store.tables import (
     posts,
     revisions,
 )
+from tests.support import deliveries
 
 COMMIT = "3f2a91c07b1e4d5a8c6f00112233445566778899"
 OLDER = "9bc12de4a5b6c7d8e9f00112233445566778899a"
+SETTINGS: dict[str, Any] = {
+    "repository": "https://git.example.org/ana/cloud.git",
+    "branch": "main",
+    "secrets": {
+        **{name: [deliveries.SECRET] for name in ("github", "gitea", "forgejo", "generic")},
+        "gitlab": [deliveries.SIGNING_TOKEN, deliveries.SECRET],
+    },
+    "trusted_proxies": 0,
+    "store": "",
+}
+"""What the engine would tell the web process of a cloud in ana/cloud."""
 PLANTED = "hunter2-must-never-show"
 """A value that the store of the sample holds in an app's environment and that no page may show."""
+
+
+def post(client: httpx.Client, name: str, delivery: deliveries.Delivery) -> httpx.Response:
+    """Post a delivery to ``/hooks/<name>``."""
+    headers, body = delivery
+    return client.post(f"/hooks/{name}", content=body, headers=headers)
+
+
+def waiting(state: Path) -> list[str]:
+    """Return the ids of the deliveries that wait for the engine."""
+    return [d.delivery_id for d in Inbox(state / "inbox").take()]
 
 
 class WebProcess:
