@@ -12,9 +12,11 @@ from typing import Any
 import jsonschema_rs
 
 from automator67.schemas.complaints import complaints
+from automator67.schemas.findings import position
 from automator67.schemas.kinds import YAML_KINDS, Kind, classify, schema
+from automator67.schemas.local_rules import local_findings, secret_references
 from automator67.schemas.problem import Problem
-from automator67.schemas.source import Path, Position, dotted, positions, read_yaml
+from automator67.schemas.source import Path, dotted, positions, read_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Document:
     name: str
     value: dict[str, Any] | None
     problems: tuple[Problem, ...] = ()
+    secrets: tuple[Path, ...] = ()
+    """Where the document refers to secrets."""
 
 
 def read(path: str, data: bytes) -> Document:
@@ -41,9 +45,13 @@ def read(path: str, data: bytes) -> Document:
     if source.problems:
         return Document(path, what.kind, what.name, None, tuple(source.problems))
     problems = _check(what.kind, path, data, source.value)
+    if not problems:
+        problems = _local(what.kind, path, data, source.value)
     if not problems and what.kind == "app":
         problems = _lossy(path, data, source.value, source.lossy)
-    return Document(path, what.kind, what.name, None if problems else source.value, tuple(problems))
+    if problems:
+        return Document(path, what.kind, what.name, None, tuple(problems))
+    return Document(path, what.kind, what.name, source.value, (), tuple(secret_references(source.value)))
 
 
 def _check(kind: Kind, path: str, data: bytes, value: Any) -> list[Problem]:
@@ -58,6 +66,12 @@ def _check(kind: Kind, path: str, data: bytes, value: Any) -> list[Problem]:
     return found or [Problem("invalid", path, 1, 1, "", f"this is not a valid {kind}")]
 
 
+def _local(kind: Kind, path: str, data: bytes, value: Any) -> list[Problem]:
+    findings = list(local_findings(kind, value))
+    where = positions(path, data) if findings else {}
+    return [f.problem(path, where) for f in findings]
+
+
 def _lossy(path: str, data: bytes, value: Any, lossy: list[Path]) -> list[Problem]:
     """In ``env`` a number is a text in the end: one that would be spelt differently there is refused."""
     wrong = [p for p in lossy if len(p) == 2 and p[0] == "env"]
@@ -69,13 +83,6 @@ def _lossy(path: str, data: bytes, value: Any, lossy: list[Path]) -> list[Proble
     return [
         Problem("spelling", path, *position(where, p), dotted(p), text.format(value["env"][p[1]]), hint) for p in wrong
     ]
-
-
-def position(where: dict[Path, Position], path: Path) -> Position:
-    """Return the position of a path, or of the nearest thing around it."""
-    while path and path not in where:
-        path = path[:-1]
-    return where.get(path, (1, 1))
 
 
 @cache

@@ -9,12 +9,12 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal
 
 from automator67.schemas.bucket_rules import bucket_findings
-from automator67.schemas.document import Document, position
+from automator67.schemas.document import Document
 from automator67.schemas.findings import Finding
 from automator67.schemas.problem import Problem
-from automator67.schemas.shard_rules import shard_findings
-from automator67.schemas.source import Path, Position, dotted
-from automator67.schemas.units import human_bytes, seconds, size_bytes
+from automator67.schemas.shard_rules import provider_findings
+from automator67.schemas.source import Path, Position
+from automator67.schemas.units import human_bytes, size_bytes
 
 AGENT_KINDS = frozenset({"agent", "swarm"})
 Locate = Callable[[str], Mapping[Path, Position]]
@@ -47,8 +47,7 @@ def check(documents: Iterable[Document], locate: Locate) -> list[Problem]:
     for path, f in findings:
         if path not in where:
             where[path] = locate(path)
-        at = position(dict(where[path]), f.path)
-        problems.append(Problem(f.code, path, *at, dotted(f.path), f.message, f.hint, f.severity))
+        problems.append(f.problem(path, where[path]))
     return sorted(problems, key=lambda p: (p.severity != "error", p.file, p.line, p.column))
 
 
@@ -77,98 +76,37 @@ def _word(value: Any) -> str:
 
 
 def _of_document(d: Document, value: Mapping[str, Any], names: _Names) -> Iterator[Finding]:
-    yield from _secrets(value, (), names)
+    for path in d.secrets:
+        secret = _at(value, path)
+        if secret not in names.secrets:
+            hint = near(secret, names.secrets) or f"make it: automator67 seal {secret}"
+            yield Finding("unknown-secret", path, f"there is no secret {secret}", hint)
     if d.kind == "app":
         yield from _app(value, names)
-    elif d.kind == "cloud":
-        yield from _cloud(value)
     elif d.kind == "shard":
-        yield from shard_findings(value, names.nodes)
+        yield from provider_findings(value, names.nodes)
     elif d.kind == "bucket":
         yield from bucket_findings(value, names.nodes)
 
 
-def _secrets(value: Any, path: Path, names: _Names) -> Iterator[Finding]:
-    """Every ``{secret: NAME}`` must name a file in secrets/."""
-    if isinstance(value, Mapping):
-        if set(value) == {"secret"} and isinstance(value["secret"], str):
-            if value["secret"] not in names.secrets:
-                hint = near(value["secret"], names.secrets) or f"make it: automator67 seal {value['secret']}"
-                yield Finding("unknown-secret", (*path, "secret"), f"there is no secret {value['secret']}", hint)
-            return
-        for key, inner in value.items():
-            if isinstance(inner, (Mapping, list)):
-                yield from _secrets(inner, (*path, key), names)
-    elif isinstance(value, list):
-        for n, inner in enumerate(value):
-            if isinstance(inner, (Mapping, list)):
-                yield from _secrets(inner, (*path, n), names)
-
-
-def _cloud(value: Mapping[str, Any]) -> Iterator[Finding]:
-    beat = value.get("heartbeat", {})
-    interval = seconds(beat.get("interval", "30s"))
-    suspect, unavailable = seconds(beat.get("suspect_after", "45s")), seconds(beat.get("unavailable_after", "105s"))
-    if interval <= 0:
-        yield Finding(
-            "relation", ("heartbeat", "interval"), "an interval of 0 would never rest", "write for example 30s"
-        )
-    if not interval < suspect:
-        text = f"a node would be suspect (after {suspect:g} s) before its next heartbeat (every {interval:g} s)"
-        yield Finding("relation", ("heartbeat", "suspect_after"), text, "make it at least 1.5 times the interval")
-    if not suspect < unavailable:
-        text = "unavailable_after must be longer than suspect_after"
-        yield Finding("relation", ("heartbeat", "unavailable_after"), text, f"write for example {suspect * 2:g}s")
+def _at(value: Any, path: Path) -> str:
+    for part in path:
+        value = value[part]
+    return str(value)
 
 
 def _app(value: Mapping[str, Any], names: _Names) -> Iterator[Finding]:
-    sources = [key for key in ("image", "source") if key in value]
-    if len(sources) == 2:
-        yield Finding(
-            "contradiction", ("source",), "an app has an image or a source, not both", "remove one of the two"
-        )
-    if not sources and "command" not in value:
-        yield Finding("nothing-to-run", (), "there is nothing to run", "give it an image, a source or a command")
-    if value.get("runtime") == "docker" and not sources:
-        yield Finding("contradiction", ("runtime",), "the docker runtime needs an image or a source")
-    if value.get("runtime") == "process" and "command" not in value:
-        yield Finding("contradiction", ("runtime",), "the process runtime needs a command", "write command: [...]")
-    yield from _health(value)
     for n, name in enumerate(value.get("depends_on", ())):
         if name not in names.apps:
             yield Finding("unknown-app", ("depends_on", n), f"there is no app {name}", near(name, names.apps))
-    yield from _placement(value, names)
-    seen: set[str] = set()
+    if "place" in value:
+        yield from _placement(value, names)
     for n, volume in enumerate(value.get("volumes", ())):
-        if volume["name"] in seen:
-            yield Finding("duplicate", ("volumes", n, "name"), f"two volumes are called {volume['name']}")
-        seen.add(volume["name"])
         backup = volume.get("backup") or {}
         if "bucket" in backup and backup["bucket"] not in names.buckets:
-            hint = near(backup["bucket"], names.buckets)
-            yield Finding(
-                "unknown-bucket", ("volumes", n, "backup", "bucket"), f"there is no bucket {backup['bucket']}", hint
-            )
-    update = value.get("update", {})
-    if seconds(update.get("deadline", "5m")) <= seconds(update.get("healthy_for", "10s")):
-        yield Finding("relation", ("update", "deadline"), "no copy can be healthy long enough before the deadline",
-                      "make deadline longer than healthy_for")  # fmt: skip
-    if value.get("adopt") and value.get("replicas", 1) > 1:
-        yield Finding(
-            "contradiction", ("adopt",), "one existing container cannot be several replicas", "write replicas: 1"
-        )
-
-
-def _health(value: Mapping[str, Any]) -> Iterator[Finding]:
-    health = value.get("health")
-    if isinstance(health, Mapping):
-        kinds = [k for k in ("path", "tcp", "command") if k in health]
-        if len(kinds) != 1:
-            yield Finding("contradiction", ("health",), "a probe has exactly one of path, tcp, command")
-        if kinds[:1] != ["command"] and "port" not in value and "port" not in health:
-            yield Finding("contradiction", ("health",), "a probe of a port needs a port", "write port: 8080")
-    elif isinstance(health, str) and "port" not in value:
-        yield Finding("contradiction", ("health",), "a probe of a path needs a port", "write port: 8080")
+            place = ("volumes", n, "backup", "bucket")
+            text = f"there is no bucket {backup['bucket']}"
+            yield Finding("unknown-bucket", place, text, near(backup["bucket"], names.buckets))
 
 
 def _placement(value: Mapping[str, Any], names: _Names) -> Iterator[Finding]:

@@ -14,14 +14,15 @@ _NEEDS = {"hash": "key", "range": "ranges", "directory": "directory"}
 _ONLY = {"range": ("ranges",), "directory": ("directory", "default")}
 
 
-def shard_findings(value: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    """Yield what is wrong in one shards file."""
+def shard_findings(value: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what is wrong within one shards file."""
     shards: list[str] = []
     for n, shard in enumerate(value["shards"]):
         if shard["name"] in shards:
             yield Finding("duplicate", ("shards", n, "name"), f"two shards are called {shard['name']}")
         shards.append(shard["name"])
-        yield from _where(shard, ("shards", n), nodes)
+        if ("url" in shard) == ("provider" in shard):
+            yield Finding("contradiction", ("shards", n), "a shard has exactly one of url and provider")
     if "default" in value and value["default"] not in shards:
         yield _unknown(("default",), value["default"], shards)
     tables = value.get("tables", {})
@@ -29,14 +30,12 @@ def shard_findings(value: Mapping[str, Any], nodes: Mapping[str, Mapping[str, An
         yield from _table(name, table, ("tables", name), tables, shards)
 
 
-def _where(shard: Mapping[str, Any], path: Path, nodes: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    if ("url" in shard) == ("provider" in shard):
-        yield Finding("contradiction", path, "a shard has exactly one of url and provider")
-    if "provider" in shard:
-        node = nodes.get(shard["provider"])
-        if node is None or node.get("kind") not in DATABASE_KINDS:
+def provider_findings(value: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Yield the shards whose provider is not a node that has databases."""
+    for n, shard in enumerate(value["shards"]):
+        if "provider" in shard and nodes.get(shard["provider"], {}).get("kind") not in DATABASE_KINDS:
             text = f"there is no node {shard['provider']} of kind neon or supabase"
-            yield Finding("unknown-provider", (*path, "provider"), text)
+            yield Finding("unknown-provider", ("shards", n, "provider"), text)
 
 
 def _table(
