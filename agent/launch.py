@@ -1,0 +1,69 @@
+"""Becomes a process of the process runtime: reads what to run from standard input, prepares itself, executes it.
+
+Run as a file by a fresh interpreter (``python -I -S launch.py``), not imported: limits, session and user are set in
+a process of one thread, and the environment with its secrets is in no command line. On standard output nothing is
+written if all is well (the descriptor closes at the exec); else one line saying why not.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def main() -> None:
+    """Execute what standard input describes; exit 127 when that cannot be done."""
+    report = os.dup(1)  # closes on exec
+    doc = {"argv": ["?"], "cwd": ""}
+    try:
+        doc = json.loads(sys.stdin.buffer.read())
+        _prepare(doc)
+        os.execvpe(doc["argv"][0], doc["argv"], doc["env"])  # noqa: S606
+    except FileNotFoundError as e:
+        where = doc["cwd"] if e.filename == doc["cwd"] else doc["argv"][0]
+        _fail(report, f"the command cannot be started: there is no {where}")
+    except OSError as e:
+        _fail(report, f"the command cannot be started: {e.strerror}: {e.filename or doc['argv'][0]}")
+    except (ValueError, KeyError) as e:
+        _fail(report, f"the command cannot be started: {e}")
+
+
+def _prepare(doc: dict) -> None:  # type: ignore[type-arg]
+    os.setsid()
+    for path in doc["cgroups"]:
+        with open(path, "w") as file:
+            file.write(str(os.getpid()))
+    # The agent is hard to kill when memory is short; what it runs is not.
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("0")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if doc["data_limit"]:
+        resource.setrlimit(resource.RLIMIT_DATA, (doc["data_limit"], doc["data_limit"]))
+    null = os.open("/dev/null", os.O_RDONLY)
+    out = os.open(doc["out"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    err = os.open(doc["err"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for fd, to in ((null, 0), (out, 1), (err, 2)):
+        os.dup2(fd, to)
+    os.umask(0o022)
+    if doc["user"]:
+        os.initgroups(doc["user"]["name"], doc["user"]["gid"])
+        os.setgid(doc["user"]["gid"])
+        os.setuid(doc["user"]["uid"])
+    os.chdir(doc["cwd"])
+    ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    # This interpreter ignores these, and what is ignored stays so over the exec.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _fail(report: int, text: str) -> None:
+    os.write(report, text.encode())
+    os._exit(127)
+
+
+if __name__ == "__main__":
+    main()

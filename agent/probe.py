@@ -1,0 +1,62 @@
+"""When an instance is healthy: probe results in, health out. Pure; times are monotonic seconds."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from automator67.agent.model import Probe
+
+Health = Literal["starting", "healthy", "unhealthy"]
+
+# Until it is healthy for the first time an instance is asked this often, so that a push shows quickly ...
+QUICK = 0.25
+# ... but not for ever: one that never comes up must not cost its node anything.
+QUICK_FOR = 60.0
+
+
+class Standing(NamedTuple):
+    """What the probes of one start of an instance have shown so far."""
+
+    began: float
+    health: Health = "starting"
+    healthy_since: float = 0.0
+    passes: int = 0
+    failures: int = 0
+    last_counted: float = 0.0
+    detail: str = ""
+
+
+def first_standing(now: float) -> Standing:
+    """Return the standing of an instance that has just started."""
+    return Standing(began=now, last_counted=now)
+
+
+def after_result(s: Standing, probe: Probe, passed: bool, detail: str, now: float) -> Standing:
+    """Return the standing after one probe.
+
+    ``detail`` says why it failed. Failures count only outside the start period and at most once per interval,
+    however often it was asked: the quick probes at the start must not condemn an instance early.
+    """
+    if passed:
+        passes = s.passes + 1
+        if s.health == "healthy":
+            return s._replace(passes=passes, failures=0, last_counted=now, detail="")
+        if passes >= probe.healthy_after:
+            return Standing(s.began, "healthy", now, passes, 0, now, "")
+        return s._replace(passes=passes, failures=0, last_counted=now)
+    s = s._replace(passes=0, detail=detail)
+    if now - s.began < probe.start_period and s.health == "starting":
+        return s._replace(last_counted=now)
+    # A tenth of slack: a probe that comes a little early is still the next one.
+    if now - s.last_counted < probe.interval * 0.9:
+        return s
+    s = s._replace(failures=s.failures + 1, last_counted=now)
+    if s.failures >= probe.unhealthy_after:
+        return s._replace(health="unhealthy", healthy_since=0.0)
+    return s
+
+
+def next_probe(s: Standing, probe: Probe, last_started: float) -> float:
+    """Return when to probe next; ``last_started`` is when the last probe began."""
+    quick = s.health == "starting" and last_started - s.began < QUICK_FOR
+    return last_started + (min(probe.interval, QUICK) if quick else probe.interval)

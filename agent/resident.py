@@ -1,0 +1,393 @@
+"""The resident process: one loop that takes messages, converges and reports; small, and never waiting elsewhere."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from automator67.agent import VERSION, logs_task, naming
+from automator67.agent.desired import DesiredError, keep_known, parse
+from automator67.agent.docker_http import DockerApi
+from automator67.agent.docker_watch import DockerWatch
+from automator67.agent.heart import Heart
+from automator67.agent.helper import Answer, Helper, Progress
+from automator67.agent.keeper import Keeper
+from automator67.agent.link import Link, LinkError, place_of
+from automator67.agent.model import Desired, Step
+from automator67.agent.notify import notify, watchdog_interval
+from automator67.agent.probes import Probes
+from automator67.agent.processes import Processes
+from automator67.agent.renewal import Renewal
+from automator67.agent.reporter import Reporter, disk_path
+from automator67.agent.state import Membership, Memory, lock, membership
+from automator67.agent.wakeup import WakeUp
+
+# A loop that has not come round for this long hangs: the process ends itself and its supervisor starts it again.
+_STUCK = 60.0
+_TICK = 10.0
+_PROCESS_TICK = 1.0
+_COLLECT_EVERY = 600.0
+_SEAL_RETRY = 30.0
+_CLOCK_TOLERANCE = 60.0
+_MOST_TASKS = 8
+
+
+class Options(NamedTuple):
+    """What the command line said. ``prefix`` is empty for the usual one."""
+
+    state: str
+    runtime: str
+    docker_socket: str
+    prefix: str
+
+
+def run(options: Options) -> None:
+    """Be the agent until told to stop. Raises StateError when there is nothing to be."""
+    member = membership(options.state)
+    held = lock(options.state)
+    try:
+        Resident(options, member).run()
+    finally:
+        os.close(held)
+
+
+def offered(runtime: str, socket_exists: bool) -> tuple[bool, bool]:
+    """Return whether containers and whether processes are offered; ``auto`` is containers where there is an engine."""
+    docker = runtime in ("docker", "both") or (runtime == "auto" and socket_exists)
+    return docker, runtime in ("process", "both") or (runtime == "auto" and not docker)
+
+
+class Resident:
+    """The parts of the agent, and the loop that joins them."""
+
+    def __init__(self, options: Options, member: Membership) -> None:
+        self._state, self._member = options.state, member
+        self._inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+        post = self._inbox.put
+        prefix = options.prefix or naming.default_prefix(member.cloud)
+        docker, process = offered(options.runtime, os.path.exists(options.docker_socket))
+        self._api = DockerApi(options.docker_socket)
+        self._helper = Helper(options.docker_socket if docker else "", post)
+        self._processes = Processes(options.state, member.cloud, member.node, prefix, post) if process else None
+        self._watch: DockerWatch | None = None
+        if docker:
+            self._watch = DockerWatch(self._api, member.cloud, member.node, lambda s: post(("docker", s)))
+        self._memory = Memory(f"{options.state}/memory.json")
+        self._keeper = Keeper(member, prefix, self._memory, self._helper, self._watch, self._processes, say)
+        launch_doc = self._processes.probe_document if self._processes is not None else lambda _w, _c: None
+        self._probes = Probes(self._api, launch_doc, post)
+        self._reporter = Reporter(self._keeper, self._probes, self._processes, disk_path(options.state))
+        place = place_of(member.engine)
+        self._link = Link(place, f"{options.state}/ca.pem", f"{options.state}/identity.pem")
+        self._renewal = Renewal(self._link, self._helper, options.state, member.node, post)
+        self._heart = Heart(self._link, self._reporter.next_seq, post)
+        self._wakeup: WakeUp | None = None
+        self._stopping = False
+        self._beat_due = False
+        self._clock_offset = 0.0
+        self._lease_until = 0.0
+        self._raw = b""
+        self._seal_again = float("inf")
+        self._collect_after = 0.0
+        self._memory_failed = 0.0
+        self._tasks: set[str] = set()
+        self._old_tasks: list[str] = []
+        self._last_trouble = self._last_said = ""
+        self._rotating = False
+
+    def run(self) -> None:
+        """Work until a signal says stop."""
+        say(f"agent {VERSION} of node {self._member.node} in cloud {self._member.cloud}, engine {self._member.engine}")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._inbox.put(("stop",)))
+        signal.signal(signal.SIGCHLD, lambda *_: self._inbox.put(("child",)))
+        if self._processes is not None:
+            self._processes.load()
+        self._helper.submit("open", {"state": self._state, "about": self._about}, ("open",), 60.0)
+        if self._watch is not None:
+            self._watch.start()
+        notify("READY=1")
+        wake_at = 0.0
+        next_tick = next_watchdog = next_alive = 0.0
+        while not self._stopping:
+            now = time.monotonic()
+            if now >= next_alive:
+                next_alive = now + 5.0
+                faulthandler.dump_traceback_later(_STUCK, exit=True)
+            if now >= next_watchdog:
+                next_watchdog = now + watchdog_interval()
+                notify("WATCHDOG=1")
+            if now >= next_tick:
+                next_tick = now + self._tick(now)
+            self._take(max(0.0, min(wake_at, next_tick, next_watchdog) - now))
+            wake_at = self._pass(time.monotonic())
+        notify("STOPPING=1")
+        faulthandler.cancel_dump_traceback_later()
+        say("stopped; what runs keeps running")
+
+    @property
+    def _about(self) -> str:
+        return f"desired state of {self._member.cloud}/{self._member.node}"
+
+    def _take(self, timeout: float) -> None:
+        """Wait for a message, and take it with all that came along."""
+        try:
+            message = self._inbox.get(timeout=timeout)
+            for _ in range(1000):
+                self._handle(message)
+                message = self._inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def _pass(self, now: float) -> float:
+        """Do what the present asks for; return when to do so again though nothing happens (monotonic seconds)."""
+        if now >= self._helper.next_tick():
+            for answer in self._helper.tick(now):
+                self._answered(answer)
+        dues = [self._keeper.converge(now), self._helper.next_tick()]
+        pairs = self._keeper.look().pairs
+        dues.append(self._probes.update(pairs, now))
+        dues.append(self._renewal.tick(now, time.time() + self._clock_offset))
+        self._keep_memory(now)
+        if self._wakeup is not None and self._keeper.ready:
+            report = self._reporter.build()
+            if self._reporter.changed(report) or self._beat_due:
+                if self._beat_due:
+                    self._reporter.measure()
+                    report = self._reporter.build()
+                self._beat_due = False
+                self._heart.send(report)
+        return min(dues)
+
+    def _tick(self, now: float) -> float:
+        """Do what is done from time to time; return after how many seconds again."""
+        self._keeper.forget_failures(now)
+        if now >= self._seal_again:
+            self._seal()
+        self._collect_images(now)
+        if self._wakeup is not None:
+            self._wakeup.check(now)
+        self._reporter.conditions.discard("clock")
+        if self._link.clock_is_wrong or abs(self._clock_offset) > _CLOCK_TOLERANCE:
+            self._reporter.conditions.add("clock")
+        if self._processes is None or not self._processes.running():
+            return _TICK
+        self._keeper.check_processes()
+        if not self._rotating:
+            self._rotating = True
+            threading.Thread(target=self._rotate, daemon=True).start()
+        return _PROCESS_TICK
+
+    def _handle(self, message: tuple[Any, ...]) -> None:
+        kind, *rest = message
+        if kind == "docker":
+            self._keeper.take_snapshot(rest[0])
+        elif kind == "worker":
+            for answer in self._helper.receive(rest[0], rest[1]):
+                self._answered(answer)
+        elif kind == "process":
+            self._keeper.take_process(*rest)
+        elif kind == "probe":
+            self._probes.take(rest[0], rest[1], rest[2], time.monotonic())
+        elif kind == "child":
+            self._helper.reap()
+            self._keeper.check_processes()
+        elif kind == "beat due":
+            self._beat_due = True
+        elif kind == "beat":
+            self._beat_answered(*rest)
+        elif kind == "desired":
+            self._desired(*rest)
+        elif kind == "trouble":
+            self._trouble(rest[0])
+        elif kind == "renewed":
+            self._say_new(self._renewal.take_answer(*rest))
+        elif kind == "task done":
+            self._tasks.discard(rest[0])
+        elif kind == "rotated":
+            self._rotating = False
+            self._say_new(rest[0])
+        elif kind == "stop":
+            self._stopping = True
+
+    def _answered(self, answer: Answer | Progress) -> None:
+        if isinstance(answer.tag, Step):
+            self._keeper.take_answer(answer)
+            return
+        if isinstance(answer, Progress):
+            return
+        kind = answer.tag[0]
+        if kind == "open":
+            self._opened(answer)
+        elif kind == "seal":
+            self._keeper.may_remove = True
+            self._state_kept(answer.ok, answer.error)
+            self._seal_again = float("inf") if answer.ok else time.monotonic() + _SEAL_RETRY
+        elif kind == "renewal":
+            self._renewal.take_request(answer.ok, answer.result, answer.error)
+        elif kind == "install":
+            self._say_new(self._renewal.take_installed(answer.ok, answer.result, answer.error))
+            if answer.ok and self._wakeup is not None:
+                self._heart.renew()
+                self._wakeup.reconnect()
+        elif kind == "collect" and answer.ok and answer.result:
+            say(f"removed images that nobody needs: {', '.join(answer.result)}")
+
+    def _opened(self, answer: Answer) -> None:
+        """Begin with the desired state of the last time, if there is one, and talk to the engine."""
+        rev = ""
+        if answer.ok:
+            self._renewal.set_validity(answer.result["valid"])
+            if answer.result["plain"]:
+                self._raw = answer.result["plain"].encode()
+                try:
+                    desired = self._checked(json.loads(self._raw))
+                    self._keeper.want(desired)
+                    rev = desired.rev
+                    say(f"keeping what was last desired (revision {rev}) until the engine says otherwise")
+                except (ValueError, DesiredError) as e:
+                    say(f"the last desired state cannot be used: {e}; waiting for the engine")
+        problem = answer.error if not answer.ok else answer.result["problem"]
+        if problem:
+            say(f"the last desired state cannot be opened: {problem}; waiting for the engine")
+        self._wakeup = WakeUp(self._link, rev, self._inbox.put)
+        self._wakeup.start()
+        self._heart.start()
+
+    def _desired(self, doc: dict[str, Any], raw: bytes) -> None:
+        for task in doc.get("tasks") or ():
+            self._start_task(task)
+        if "instances" not in doc:
+            return
+        self._helper.warm_up()
+        try:
+            desired = self._checked(doc)
+        except DesiredError as e:
+            self._say_new(f"the engine's desired state cannot be understood and changes nothing: {e}")
+            self._reporter.conditions.add("desired_state_refused")
+            return
+        self._reporter.conditions.discard("desired_state_refused")
+        if self._keeper.desired is not None:
+            if desired.rev == self._keeper.desired.rev:
+                return
+            desired = keep_known(desired, self._keeper.desired)
+        say(f"desired: revision {desired.rev} with {len(desired.instances)} instances")
+        self._raw = raw
+        self._keeper.want(desired)
+        self._seal()
+
+    def _checked(self, doc: object) -> Desired:
+        desired = parse(doc)
+        if (desired.cloud, desired.node) != (self._member.cloud, self._member.node):
+            raise DesiredError(f"it is for node {desired.node} of cloud {desired.cloud}")
+        return desired
+
+    def _seal(self) -> None:
+        """Keep the desired state for a restart; nothing is removed before that has succeeded or failed."""
+        self._keeper.may_remove = False
+        self._seal_again = float("inf")
+        args = {"state": self._state, "about": self._about, "plain": self._raw.decode()}
+        self._helper.submit("seal", args, ("seal",), 60.0)
+
+    def _beat_answered(self, answer: dict[str, Any], report: dict[str, Any]) -> None:
+        if self._last_trouble:
+            say("the engine answers again")
+            self._last_trouble = ""
+        self._reporter.acknowledged(report)
+        self._reporter.address = self._link.local_address
+        if isinstance(answer.get("server_time"), int | float):
+            self._clock_offset = answer["server_time"] - time.time()
+        if isinstance(answer.get("lease_s"), int | float):
+            # The lease runs from when the heartbeat was sent, on a clock that no one can set.
+            self._lease_until = answer["sent"] + answer["lease_s"]
+        if answer.get("renew"):
+            self._renewal.want()
+        if self._wakeup is not None and isinstance(answer.get("rev"), str) and answer["rev"]:
+            self._wakeup.expect(answer["rev"], time.monotonic())
+
+    def _trouble(self, e: LinkError) -> None:
+        text = str(e)
+        if e.trouble == "revoked":
+            text = f"this node is revoked: {text}; apps keep running; asking again every 5 minutes"
+        if text != self._last_trouble:
+            say(text)
+            self._last_trouble = text
+        if e.trouble == "refused":
+            self._renewal.want()
+
+    def _start_task(self, doc: object) -> None:
+        task = logs_task.task_of(doc)
+        if task is None or task.id in self._old_tasks or len(self._tasks) >= _MOST_TASKS:
+            return
+        self._old_tasks = [*self._old_tasks[-200:], task.id]
+        self._tasks.add(task.id)
+        source = self._log_source(task)
+
+        def work() -> None:
+            logs_task.run(task, self._link, source)
+            self._inbox.put(("task done", task.id))
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def _log_source(self, task: logs_task.LogsTask) -> Iterator[list[logs_task.Line]]:
+        found = self._keeper.look()
+        seen = next((s for w, s in found.pairs if w.id == task.instance), None)
+        seen = seen or next((s for s in found.extra if s.instance == task.instance), None)
+        if seen is None:
+            return logs_task.says(f"there is no {task.instance} on node {self._member.node}")
+        if seen.runtime == "process" and self._processes is not None:
+            return logs_task.file_lines(self._processes.logs(task.instance), task)
+        return logs_task.docker_lines(self._api, seen, task)
+
+    def _collect_images(self, now: float) -> None:
+        snapshot = self._keeper.snapshot
+        if not self._reporter.disk_is_filling or now < self._collect_after or not snapshot or snapshot.health != "ok":
+            return
+        self._collect_after = now + _COLLECT_EVERY
+        self._helper.submit("collect", {"ours": self._memory.images, "now": time.time()}, ("collect",), 300.0)
+
+    def _rotate(self) -> None:
+        problem = ""
+        try:
+            if self._processes is not None:
+                self._processes.rotate_logs()
+        except OSError as e:
+            problem = f"logs cannot be rotated: {e.strerror}: {e.filename}"
+        self._inbox.put(("rotated", problem))
+
+    def _keep_memory(self, now: float) -> None:
+        if now < self._memory_failed + _SEAL_RETRY and self._memory_failed:
+            return
+        try:
+            self._memory.keep()
+            if self._memory_failed:
+                self._memory_failed = 0.0
+                self._state_kept(True, "")
+        except OSError as e:
+            self._memory_failed = now
+            self._state_kept(False, f"{e.strerror}: {e.filename}")
+
+    def _state_kept(self, ok: bool, error: str) -> None:
+        if not ok:
+            self._reporter.conditions.add("state_unwritable")
+            self._say_new(f"the agent's state cannot be written: {error}; everything keeps running")
+        elif self._seal_again == float("inf") and not self._memory_failed:
+            self._reporter.conditions.discard("state_unwritable")
+
+    def _say_new(self, text: str) -> None:
+        if text and text != self._last_said:
+            say(text)
+        self._last_said = text or self._last_said
+
+
+def say(text: str) -> None:
+    """Print one line for the log of whoever supervises us."""
+    sys.stderr.write(text + "\n")

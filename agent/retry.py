@@ -1,0 +1,27 @@
+"""How long to wait after failures. Pure: ``chance`` is a random number in [0, 1)."""
+
+from __future__ import annotations
+
+import os
+
+from automator67.agent.model import Retry
+
+
+def reconnect_delay(failures: int, chance: float) -> float:
+    """Return the seconds before attempt ``failures`` + 1 to reach the engine: 0.5, 1, 2, 4, 8, 15 with full jitter.
+
+    Full jitter spreads the agents of a whole cloud when their engine comes back.
+    """
+    return min(15.0, 0.5 * 2.0 ** min(failures - 1, 10)) * chance
+
+
+def after_failure(before: Retry | None, detail: str, now: float, chance: float) -> Retry:
+    """Return when to try an instance again: 1 s doubling to 60 s, up to a quarter more by chance."""
+    failures = (before.failures if before else 0) + 1
+    delay = min(60.0, 2.0 ** min(failures - 1, 10)) * (1 + chance / 4)
+    return Retry(failures, now + delay, detail)
+
+
+def chance() -> float:
+    """Return a random number in [0, 1) without the memory that the random module takes."""
+    return int.from_bytes(os.urandom(4), "big") / 2**32
