@@ -25,6 +25,7 @@ from automator67.engine.repo import nearby
 from automator67.engine.repo.address import BadAddress, parse
 from automator67.engine.repo.credentials import Credentials
 from automator67.engine.repo.local import LocalRepository
+from automator67.engine.repo.nodelay import open_sockets, send_at_once
 from automator67.engine.repo.transfer import SILENCE_SECONDS, Transfer, configure, explain, redact
 
 __all__ = ["NOTES_REF", "Accept", "Fetched", "Mirror", "RemoteError", "local_mirror"]
@@ -32,6 +33,8 @@ __all__ = ["NOTES_REF", "Accept", "Fetched", "Mirror", "RemoteError", "local_mir
 Accept = Callable[[str], object]
 """Looks at a commit and raises when it may not be followed."""
 
+_FETCH, _PUSH = 0, 1
+"""libgit2's git_direction."""
 _INCOMING = "refs/incoming/head"
 NOTES_REF = "refs/notes/automator67"
 FETCH_SECONDS = 600.0
@@ -145,13 +148,17 @@ class Mirror:
         self._repository = None
 
     @contextmanager
-    def exchange(self, repository: pygit2.Repository) -> Iterator[tuple[pygit2.Remote, Transfer]]:
-        """One exchange with the remote; errors of libgit2 come out as RemoteError."""
+    def exchange(
+        self, repository: pygit2.Repository, *, push: bool = False
+    ) -> Iterator[tuple[pygit2.Remote, Transfer]]:
+        """One exchange with the remote, connected to; errors of libgit2 come out as RemoteError."""
         with self.explained():
-            yield (
-                repository.remotes.create_anonymous(self.name),
-                Transfer(self.address, self._credentials, FETCH_SECONDS),
-            )
+            transfer = Transfer(self.address, self._credentials, FETCH_SECONDS)
+            remote = repository.remotes.create_anonymous(self.name)
+            known = open_sockets()
+            remote.connect(transfer, _PUSH if push else _FETCH)
+            send_at_once(known)
+            yield remote, transfer
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -208,7 +215,6 @@ class Mirror:
                     nearby.copy_commit(source, repository, wanted)
         else:
             with self.exchange(repository) as (remote, transfer):
-                remote.connect(callbacks=transfer)
                 wanted = self._wanted({h.name: str(h.oid) for h in remote.list_heads(connect=False) if h.name})
                 if not _is_whole(repository, wanted):
                     remote.fetch([f"+{self._ref}:{_INCOMING}"], callbacks=transfer)

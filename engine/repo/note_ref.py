@@ -74,7 +74,6 @@ class NoteRef:
         """Return whether the remote has it now; False when someone else was faster."""
         repository = self._mirror.repository
         with self._mirror.exchange(repository) as (remote, transfer):
-            remote.connect(callbacks=transfer)
             tips = [str(h.oid) for h in remote.list_heads(connect=False) if h.name == NOTES_REF]
             if tips and tips[0] not in repository:
                 remote.fetch([f"+{NOTES_REF}:{NOTES_REF}"], callbacks=transfer)
@@ -82,11 +81,11 @@ class NoteRef:
         if new is None:
             return True
         repository.references.create(_SENDING, new, force=True)
-        with self._mirror.exchange(repository) as (remote, transfer):
+        with self._mirror.exchange(repository, push=True) as (remote, transfer):
             try:
                 remote.push([f"{_SENDING}:{NOTES_REF}"], callbacks=transfer)
             except pygit2.GitError as error:
-                if "not present locally" in str(error) or "non-fastforward" in str(error).replace("-fast-", "-fast"):
+                if "cannot push" in str(error):
                     return False
                 raise
         reason = transfer.rejected.get(NOTES_REF)

@@ -75,7 +75,8 @@ class GitServer:
         self.redirect: str | None = None
         self.renamed: dict[str, str] = {}
         """Paths that answer with a redirect to another path of this server."""
-        self.before_push: Callable[[], object] | None = None
+        self.before_push: Callable[[str], object] | None = None
+        """Called when a client that pushes asks for the "refs", and when it sends its "pack"."""
         self.stalled = threading.Event()
         self._released = threading.Event()
         self._http = _Server(("127.0.0.1", 0), _handler_for(self))
@@ -141,6 +142,9 @@ class _Server(ThreadingHTTPServer):
 def _handler_for(server: GitServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body in one segment: else Nagle's algorithm and delayed acknowledgements cost 40 ms an answer.
+        wbufsize = -1
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             self._answer(b"")
@@ -190,8 +194,8 @@ def _handler_for(server: GitServer) -> type[BaseHTTPRequestHandler]:
 
         def _git(self, body: bytes) -> None:
             path, _, query = self.path.partition("?")
-            if server.before_push and path.endswith("git-receive-pack"):
-                server.before_push()
+            if server.before_push and self.path.endswith("git-receive-pack"):
+                server.before_push("pack" if self.command == "POST" else "refs")
             env = {
                 **GIT_ENV,
                 "GIT_PROJECT_ROOT": str(server.root),

@@ -121,6 +121,8 @@ class _Server(ThreadingHTTPServer):
 def _handler_for(hub: GitHubStandIn) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1
+        disable_nagle_algorithm = True
 
         def setup(self) -> None:
             super().setup()
