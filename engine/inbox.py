@@ -104,6 +104,10 @@ class Inbox:
             raise ValueError(f"{key!r} is not the name of a delivery")
         return self._directory / key
 
+    def _count(self) -> int:
+        with os.scandir(self._directory) as entries:
+            return sum(1 for _ in entries)
+
     def _names(self) -> list[str]:
         with os.scandir(self._directory) as entries:
             return [e.name for e in entries if _NAME.fullmatch(e.name)]
@@ -112,7 +116,7 @@ class Inbox:
         final = self._path(key)
         if final.exists():
             return False
-        if len(self._names()) >= self._max_files:
+        if self._count() >= self._max_files:
             raise InboxRefused(f"{self._max_files} deliveries wait already; is the engine running?")
         fd, temporary = tempfile.mkstemp(prefix=".", dir=self._directory)
         try:

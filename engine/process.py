@@ -60,10 +60,11 @@ class Engine:
     def __init__(self, options: Options, store: Store) -> None:
         self._options = options
         self._store = store
+        older = (options.state / "ca" / "ca.pem").exists()
         self._authority = Authority.open(options.state / "ca")
         self._registry = Registry(store, steady_now)
         self._source = open_source(options)
-        self._reconciler = Reconciler(store, self._source, self._registry)
+        self._reconciler = Reconciler(store, self._source, self._registry, started=steady_now(), store_lost=older)
         self._poster = Poster(store, options, self._source.mirror)
         self._inbox = Inbox(options.state / "inbox")
         self._broker = TaskBroker()

@@ -8,6 +8,7 @@ what runs as it is, and says so.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from automator67.engine import crash
@@ -17,7 +18,7 @@ from automator67.engine.copies import join
 from automator67.engine.desired import App, Desired
 from automator67.engine.instances import desired_instances
 from automator67.engine.nodes.registry import Registry
-from automator67.engine.observed import Observed
+from automator67.engine.observed import NodeView, Observed
 from automator67.engine.plan.planner import plan
 from automator67.engine.plan.render import told
 from automator67.engine.record import CommitReporter
@@ -28,8 +29,10 @@ from automator67.engine.store.intents import Intents, confirm, load_intents
 
 log = logging.getLogger("automator67.reconcile")
 
-SETTLE_SECONDS = 2.0
-"""How long an engine that finds an empty store lets nodes report before it starts anything."""
+GATHER_SECONDS = 2.0
+"""How long the engine of a new cloud lets nodes report before it starts anything."""
+LOST_STORE_SECONDS = 60.0
+"""How long an engine whose store was lost waits for declared nodes to report what they run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,9 @@ class Outcome:
 class Reconciler:
     """Holds what passes share: the store, the source, the registry, and the last desired state that was valid."""
 
-    def __init__(self, store: Store, source: Source, registry: Registry) -> None:
+    def __init__(
+        self, store: Store, source: Source, registry: Registry, *, started: float, store_lost: bool = False
+    ) -> None:
         self._store = store
         self._source = source
         self._registry = registry
@@ -54,6 +59,9 @@ class Reconciler:
         self._head = ""
         self._intents: Intents | None = None
         self._apps: dict[tuple[str, str, str], App] = {}
+        self._started = started
+        self._store_lost = store_lost
+        self._unsettled: bool | None = None
         self._first_report = 0.0
         self.desired: Desired | None = None
         """The last desired state that was valid."""
@@ -119,12 +127,23 @@ class Reconciler:
 
     def _observe(self, desired: Desired, now: float) -> Observed:
         views = self._registry.views(desired.nodes, desired.settings)
-        if not self._first_report and any(v.reported for v in views.values()):
-            self._first_report = now
         i = self._present_intents()
-        known = bool(i.deployed or i.assignments)
-        settled = known or (self._first_report > 0 and now - self._first_report >= SETTLE_SECONDS)
-        return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, settled, i.confirmed)
+        if self._unsettled is None:
+            self._unsettled = not (i.deployed or i.assignments)
+        if self._unsettled:
+            self._unsettled = not self._settled(views, now)
+        return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, not self._unsettled, i.confirmed)
+
+    def _settled(self, views: Mapping[str, NodeView], now: float) -> bool:
+        """Whether an engine that found its store empty may start things.
+
+        In a new cloud it lets the first nodes gather. Where a store was lost, every declared node may still report
+        copies that run: it waits for all of them, within reason.
+        """
+        self._first_report = self._first_report or (now if any(v.reported for v in views.values()) else 0.0)
+        if self._store_lost and not all(v.reported for v in views.values()):
+            return now - self._started >= LOST_STORE_SECONDS
+        return self._first_report > 0 and now - self._first_report >= GATHER_SECONDS
 
     def _act(self, todo: Work, desired: Desired, now: float) -> None:
         """Record the steps that are ready, in one transaction; nothing is written when there is nothing to do."""

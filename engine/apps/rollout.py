@@ -74,9 +74,7 @@ def roll(
     healthy_for = 0.0 if proven else app.update.healthy_for
     ready = {slot for slot, c in good.items() if c.ready(healthy_for, now)}
     out.ready = len(ready)
-    for c in [*good.values(), *(c for c, _ in bad)]:
-        if not c.assigned:
-            out.actions.append(_step("keep", c, "found running with this cloud's stamp"))
+    out.actions += keeps(copies)
     _gates(app, good, ready, healthy_for, now, proven, out)
     if out.failed:
         return out
@@ -87,6 +85,11 @@ def roll(
         _stops(app, good, bad, ready, squeezed, out)
     out.complete = len(ready) == app.replicas and not bad
     return out
+
+
+def keeps(copies: Sequence[Copy]) -> list[Action]:
+    """Return the steps that take found copies into the books, so that nothing stops them unasked."""
+    return [_step("keep", c, "found running with this cloud's stamp") for c in copies if not c.assigned]
 
 
 def _sort(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from automator67.engine.apps.revisions import from_spec
-from automator67.engine.apps.rollout import Placed, Rollout, roll
+from automator67.engine.apps.rollout import Placed, Rollout, keeps, roll
 from automator67.engine.copies import Copy, join
 from automator67.engine.desired import App, Desired
 from automator67.engine.nodes.placement import Decision, Ledger, explain, misplaced, place
@@ -15,6 +15,9 @@ from automator67.engine.plan.diff import field_changes
 from automator67.engine.plan.model import Action, Blocked, Change, ChangeKind, Plan, Risk
 from automator67.engine.plan.order import dependants_first, dependencies_first
 from automator67.engine.plan.removal import removals
+
+SETTLE_LOOK_SECONDS = 0.5
+"""How soon to look again while nodes may still report what already runs."""
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ def plan(desired: Desired, observed: Observed, now: float) -> Plan:
     gone = [n for n in p.copies if n not in desired.apps]
     gone += [n for n in observed.deployed if n not in desired.apps and n not in p.copies]
     _remove(p, dependants_first({n: _depends_on(observed.deployed.get(n)) for n in gone}))
+    if not observed.settled:
+        p.wake_at = now + SETTLE_LOOK_SECONDS
     for other in desired.others:
         p.notes[f"{other.kind}/{other.name}"] = "checked; this version does not act on it yet"
     return Plan(
@@ -88,6 +93,7 @@ def _plan_app(p: _Pass, app: App) -> None:
     if app.unsupported:
         keys = ", ".join(app.unsupported)
         p.blocked.append(Blocked(resource, f"this version cannot act on {keys} yet; what runs is left as it is"))
+        p.actions += keeps(copies)
         return
     hold = p.observed.holds.get(app.name)
     if hold is not None and hold.blob != app.origin.blob:
@@ -124,20 +130,20 @@ def _roll(p: _Pass, app: App, copies: list[Copy], hold: Hold | None) -> tuple[Ro
             return rollout, app
         if good is None or good.rev == app.rev:
             p.notes[resource] = f"{rollout.failed}; there is no earlier healthy revision to go back to"
-            return replace_failed(rollout), app
+            return left_alone(rollout), app
         p.actions.append(Action(f"hold:{resource}@{app.rev}", "hold", resource, rollout.failed, rev=app.rev))
         reason = rollout.failed
     else:
         reason = hold.reason
         if good is None or good.rev == app.rev:
-            return Rollout(), app
+            return Rollout(keeps(copies)), app
     p.notes[resource] = f"held: {reason}; revision {good.rev} runs until a commit changes {app.origin.path}"
     last = from_spec(good.spec)
     back = replace(last, replicas=app.replicas, place=app.place, drift=app.drift, depends_on=app.depends_on)
     return _roll_to(p, back, copies, True, ""), back
 
 
-def replace_failed(rollout: Rollout) -> Rollout:
+def left_alone(rollout: Rollout) -> Rollout:
     """Return a failed rollout that leaves everything as it is, since there is nothing better to run."""
     return Rollout(actions=[a for a in rollout.actions if a.verb == "keep"], ready=rollout.ready)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from automator67.engine.apps.rollout import keeps
 from automator67.engine.copies import Copy
 from automator67.engine.observed import Revision
 from automator67.engine.plan.model import Action, Change
@@ -38,6 +39,8 @@ def removals(
         reason = f"no file in the repository asks for it{pinned}"
         if name in leaving:
             changes.append(Change(f"app/{name}", "delete", (reason,), "restarts"))
+        if waits:
+            actions += keeps(mine)
         for c in mine:
             actions.append(
                 Action(

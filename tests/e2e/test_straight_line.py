@@ -95,12 +95,9 @@ def test_commands_show_it_as_text_and_json(cloud: Cloud) -> None:
     history = json.loads(cloud.cli("history", "--json").stdout)
     assert [c["subject"] for c in history][:2] == ["fix web", "break web"]
     inspected = json.loads(cloud.cli("inspect", history[0]["id"][:8], "--json").stdout)
-    assert {s["verb"] for s in inspected["actions"]} == {"start", "stop"}
-    assert {s["context"] for s in inspected["statuses"]} >= {
-        "automator67/plan",
-        "automator67/apply",
-        "automator67/health",
-    }
+    assert {s["verb"] for s in inspected["actions"]} == {"release", "start", "stop"}
+    said = {s["context"] for s in inspected["statuses"]}
+    assert said >= {"automator67/plan", "automator67/apply", "automator67/health"}
     assert cloud.cli("sync", "--json").returncode == 0
     assert json.loads(cloud.cli("doctor", "--json").stdout)
     done = cloud.cli("plan", "--repo", str(cloud.clone))
@@ -137,7 +134,8 @@ def test_force_push_and_branch_deletion(cloud: Cloud, tmp_path: Path) -> None:
     assert answers(cloud.wait_app("web", synced)) == {"rewritten"}
     cloud.git("push", "-q", "origin", ":main")
     wait_for(
-        "the error to be known", lambda: "no branch" in json.loads(cloud.cli("status", "--json").stdout)["remote_error"]
+        "the error to be known",
+        lambda: "keeping the last commit" in json.loads(cloud.cli("status", "--json").stdout)["remote_error"],
     )
     assert answers(cloud.wait_app("web", synced)) == {"rewritten"}, "a deleted branch removes nothing"
     cloud.git("push", "-q", "origin", "HEAD:main")

@@ -20,6 +20,7 @@ from automator67.engine.judge import AppState
 from automator67.engine.store.commits import CommitRecord, find_commit
 from automator67.engine.store.database import Store, StoreUnavailable, open_store
 from automator67.engine.store.facts import app_state_rows
+from automator67.engine.store.nodes import node_records
 
 T = TypeVar("T")
 GIT = ["git", "-c", "user.name=Ana", "-c", "user.email=ana@example.org", "-c", "commit.gpgsign=false"]
@@ -78,6 +79,7 @@ class Cloud:
         self.poll = "60s"
         self._store: Store | None = None
         subprocess.run([*GIT, "init", "-q", "--bare", "-b", "main", str(self.bare)], check=True)
+        subprocess.run(["git", "config", "receive.denyDeleteCurrent", "ignore"], cwd=self.bare, check=True)
         subprocess.run([*GIT, "clone", "-q", str(self.bare), str(self.clone)], check=True, capture_output=True)
         subprocess.run([*GIT, "checkout", "-q", "-b", "main"], cwd=self.clone, check=False, capture_output=True)
 
@@ -206,6 +208,15 @@ class Cloud:
         for node in self.nodes:
             self.join(node)
             self.start_agent(node)
+        wait_for("all nodes to report", lambda: self.healthy_nodes() == set(self.nodes))
+
+    def healthy_nodes(self) -> set[str]:
+        """Return the nodes that are healthy as far as the store knows."""
+        try:
+            with self.store.read() as tx:
+                return {r.name for r in node_records(tx) if r.state == "healthy"}
+        except StoreUnavailable:
+            return set()
 
     def kill(self, name: str, sig: int = signal.SIGKILL) -> None:
         """Send a signal to one of our processes and wait until it is gone."""

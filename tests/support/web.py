@@ -60,19 +60,18 @@ def waiting(state: Path) -> list[str]:
 
 
 class WebProcess:
-    """``python -m automator67.ui`` on a free port. ``log`` has what it wrote to stderr."""
+    """``python -m automator67.ui``, on a free port by default. ``log`` has what it wrote to stderr."""
 
-    def __init__(self, state: Path, settings: dict[str, Any] | None = None, **environment: str) -> None:
+    def __init__(self, state: Path, settings: dict[str, Any] | None = None, port: int = 0) -> None:
         state.mkdir(parents=True, exist_ok=True)
         if settings is not None:
             (state / "web.json").write_text(json.dumps(settings), encoding="utf-8")
         self.state = state
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "automator67.ui", "--state", str(state), "--listen", "127.0.0.1:0"],
+            [sys.executable, "-m", "automator67.ui", "--state", str(state), "--listen", f"127.0.0.1:{port}"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **environment},
             start_new_session=True,
         )
         self._errors: list[str] = []
@@ -131,7 +130,7 @@ class WebProcess:
             return
 
 
-def sample_store(path: Path, now: float, *, trouble: bool = True) -> Store:
+def sample_store(path: Path | str, now: float, *, trouble: bool = True) -> Store:
     """Make a store with a small cloud: two nodes, a few apps, two commits; with ``trouble``, some of it is wrong."""
     store = open_store(path)
     with store.begin() as tx:

@@ -62,9 +62,7 @@ class World:
             name: replace(view, instances=tuple(i for (_, n), i in self.running.items() if n == name))
             for name, view in self.nodes.items()
         }
-        return Observed(
-            views, tuple(self.assignments.values()), dict(self.holds), dict(self.deployed), dict(self.good)
-        )
+        return Observed(views, tuple(self.assignments.values()), dict(self.holds), dict(self.deployed), dict(self.good))
 
     def apply(self, plan: Plan, wanted: Desired) -> list[Action]:
         """Take the ready steps, as the engine's apply does; return them."""
