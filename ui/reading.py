@@ -92,9 +92,10 @@ def foreign(value: Any) -> tuple[Foreign, ...]:
 
 def problem(data: Mapping[str, Any]) -> Problem:
     """Return a problem of a commit; ``where`` is ``file:line:column`` as far as known."""
-    file = text(data.get("file")) or text(data.get("path"))
+    file, path, message = (text(data.get(key)) for key in ("file", "path", "message"))
     place = [str(int(number(data[key]))) for key in ("line", "column") if number(data.get(key)) > 0]
-    return Problem(":".join([file, *place]) if file else "", text(data.get("message")), text(data.get("hint")))
+    where = ":".join([file, *place]) if file else ""
+    return Problem(where, f"{path}: {message}" if path else message, text(data.get("hint")))
 
 
 def plan(document: Any) -> PlanView:

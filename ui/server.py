@@ -47,7 +47,8 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "forwarded_allow_ips": "",
             "control_socket_disable": True,
             "errorlog": "-",
-            "loglevel": "warning",
+            # Below "error" gunicorn writes a line for every malformed request, as often as anybody likes.
+            "loglevel": "error",
             "worker_tmp_dir": str(shared_memory) if shared_memory.is_dir() else None,
             "when_ready": when_ready,
         }

@@ -39,7 +39,7 @@ _HEAD_TOO_LARGE: Final = (
 
 
 class BufferedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """See the module. Runs in gunicorn's worker process; all methods but ``handle_request`` in its main thread."""
+    """See the module. Runs in gunicorn's worker process; everything but ``handle_request`` in its main thread."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -97,6 +97,11 @@ class BufferedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no typ
             self._answer_and_drop(conn, _TIMEOUT if self._arriving[conn].data else b"")
         for conn in [c for c in self._closing if c.timeout <= now]:
             self._drop(conn)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Begin to stop: what has not asked yet is told so now, and not when gunicorn's patience is at its end."""
+        super()._cap_keepalive(deadline)
+        self.murder_pending()
 
     def _await_request(self, conn: TConn, seconds: float) -> None:
         conn.sock.setblocking(False)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +16,7 @@ from sqlalchemy import insert, text, update
 from automator67.engine.store.database import StoreReadOnly, open_store
 from automator67.engine.store.tables import app_states, events, meta, nodes
 from automator67.ui.readonly import ReadOnlyStore
-from tests.support import deliveries as forge
-from tests.support.cloud import free_port, wait_for
-from tests.support.web import COMMIT, OLDER, PLANTED, SETTINGS, WebProcess, post, sample_store
+from tests.support.web import COMMIT, OLDER, PLANTED, SETTINGS, WebProcess, sample_store
 
 PAGES = ("/", "/apps/blog", "/apps/shop", "/nodes/hel1", "/nodes/nbg1", f"/commits/{COMMIT}", f"/commits/{OLDER[:8]}")
 JSON = ("/api/v1/overview", "/healthz")
@@ -224,119 +220,6 @@ def test_the_files_of_the_store_are_opened_for_reading_only(web: WebProcess, cli
             assert flags & os.O_ACCMODE == os.O_RDONLY
 
 
-# --- the process ---------------------------------------------------------------------------------------------------
-
-
-def test_it_waits_for_the_engine_and_then_shows(tmp_path: Path) -> None:
-    with WebProcess(tmp_path, SETTINGS) as web, httpx.Client(base_url=web.url, timeout=20) as client:
-        early = client.get("/")
-        assert early.status_code == 503
-        assert "automator67 up" in early.text
-        assert client.get("/healthz").status_code == 503
-        assert client.get("/api/v1/overview").json() == {"error": client.get("/healthz").json()["error"]}
-        assert post(client, "github", forge.github(forge.push())).status_code == 202
-        open_store(tmp_path / "store.db").close()
-        empty = client.get("/")
-        assert empty.status_code == 200
-        for expected in (
-            "apps/hello.yaml",
-            "image: ghcr.io/you/hello:1.0",
-            "nodes/hel1.yaml",
-            "kind: agent",
-            "git push",
-        ):
-            assert expected in empty.text
-        assert client.get("/healthz").json()["status"] == "ok"
-
-
-def test_a_store_that_is_none_is_said_plainly(tmp_path: Path) -> None:
-    (tmp_path / "store.db").write_bytes(b"this is no database" * 100)
-    with WebProcess(tmp_path, SETTINGS) as web, httpx.Client(base_url=web.url, timeout=20) as client:
-        answer = client.get("/")
-        assert answer.status_code == 503
-        assert "Traceback" not in answer.text + web.log
-
-
-def test_reading_does_not_wait_for_a_writer(state: Path, client: httpx.Client) -> None:
-    writer = sqlite3.connect(state / "store.db", isolation_level=None)
-    writer.execute("BEGIN IMMEDIATE")
-    writer.execute("UPDATE meta SET value = 'elsewhere' WHERE key = 'cloud'")
-    begun = time.monotonic()
-    page = client.get("/")
-    assert page.status_code == 200
-    assert "elsewhere" not in page.text
-    assert time.monotonic() - begun < 3
-    writer.execute("ROLLBACK")
-    writer.close()
-
-
-def test_sigterm_stops_it_within_two_seconds(tmp_path: Path) -> None:
-    sample_store(tmp_path / "store.db", time.time()).close()
-    with WebProcess(tmp_path, SETTINGS) as web, httpx.Client(base_url=web.url, timeout=20) as client:
-        assert client.get("/").status_code == 200  # leaves an idle connection open
-        (worker,) = web.children()
-        assert web.stop() < 2
-        assert web.process.returncode == 0
-        assert not Path(f"/proc/{worker}").exists()
-
-
-def test_settings_that_cannot_be_used_end_it_with_one_line(tmp_path: Path) -> None:
-    (tmp_path / "web.json").write_text('{"secrets": {"githab": ["hush-hush"]}}')
-    done = subprocess.run(
-        [sys.executable, "-m", "automator67.ui", "--state", str(tmp_path), "--listen", "127.0.0.1:0"],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "unknown forge" in done.stderr
-    assert "hush" not in done.stderr
-
-
-def test_the_command_hands_the_process_none_of_the_engines_secrets(tmp_path: Path) -> None:
-    port = free_port()
-    environment = {
-        **os.environ,
-        "A67_FORGE_TOKEN": "hush-token",
-        "A67_WEBHOOK_SECRET": "hush-secret",
-        "A67_LOG": "info",
-    }
-    command = [sys.executable, "-m", "automator67.engine.cli", "web"]
-    process = subprocess.Popen(
-        [*command, "--state", str(tmp_path), "--listen", f"127.0.0.1:{port}"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-
-        def up() -> bool:
-            try:
-                return httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=5).status_code == 503
-            except httpx.HTTPError:
-                return False
-
-        wait_for("the web process", up)
-        seen = Path(f"/proc/{process.pid}/environ").read_bytes() + Path(f"/proc/{process.pid}/cmdline").read_bytes()
-        assert b"automator67.ui" in seen
-        assert b"hush" not in seen
-        assert b"A67_LOG" in seen
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-@pytest.mark.parametrize(("proxies", "address"), [(0, "127.0.0.1"), (1, "203.0.113.9")])
-def test_behind_a_proxy_its_word_counts_only_when_configured(tmp_path: Path, proxies: int, address: str) -> None:
-    forwarded = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
-    with (
-        WebProcess(tmp_path, SETTINGS | {"trusted_proxies": proxies}) as web,
-        httpx.Client(base_url=web.url, timeout=20, headers=forwarded) as client,
-    ):
-        assert ("strict-transport-security" in client.get("/nope").headers) is bool(proxies)
-        client.post("/hooks/github", content=b"{}", headers={"Content-Type": "application/json"})
-        wait_for("the refusal in the log", lambda: f"from {address}:" in web.log)
-
-
 def test_changes_in_the_store_show_at_once(client: httpx.Client, state: Path) -> None:
     store = open_store(state / "store.db")
     with store.begin() as tx:
@@ -357,3 +240,16 @@ def test_changes_in_the_store_show_at_once(client: httpx.Client, state: Path) ->
             .values(state="unavailable", state_reason="no heartbeat for 2m40s")
         )
     store.close()
+
+
+def test_reading_does_not_wait_for_a_writer(state: Path, client: httpx.Client) -> None:
+    writer = sqlite3.connect(state / "store.db", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("UPDATE meta SET value = 'elsewhere' WHERE key = 'cloud'")
+    begun = time.monotonic()
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "elsewhere" not in page.text
+    assert time.monotonic() - begun < 3
+    writer.execute("ROLLBACK")
+    writer.close()
