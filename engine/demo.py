@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 import pygit2
@@ -53,8 +53,7 @@ class Demo:
         self._directory.mkdir(parents=True)
         bare = self._directory / "cloud.git"
         pygit2.init_repository(str(bare), bare=True, initial_head="main")
-        with resources.as_file(resources.files("automator67.example")) as example:
-            shutil.copytree(example, self._clone, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(_example(), self._clone, ignore=shutil.ignore_patterns("__pycache__"))
         settings = self._clone / "automator67.yaml"
         # Two demos on one Docker Engine must not take each other's containers for their own.
         cloud = f"demo-{secrets.token_hex(3)}"
@@ -199,6 +198,15 @@ def _docker_missing() -> str:
     finally:
         client.close()
     return ""
+
+
+def _example() -> Path:
+    """Return the folder of the example repository, which is packaged as data beside the code."""
+    spec = find_spec("automator67.example")
+    for place in (spec.submodule_search_locations if spec else None) or ():
+        if (Path(place) / "automator67.yaml").exists():
+            return Path(place)
+    raise DemoError("the example repository is not installed with this package")
 
 
 def _free_port() -> int:
