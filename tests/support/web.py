@@ -138,7 +138,7 @@ def sample_store(path: Path | str, now: float, *, trouble: bool = True) -> Store
         _commits(tx, now)
         _nodes(tx, now, trouble)
         _apps(tx, now, trouble)
-        _log(tx, now)
+        _log(tx, now, trouble)
     return store
 
 
@@ -173,7 +173,8 @@ def _commits(tx: Connection, now: float) -> None:
                 state=state, finished_at=at + 9, summary=summary, problems="[]", plan=planned,
             )
         )  # fmt: skip
-        said = (("automator67/plan", summary.replace("ed", "")), ("automator67/apply", summary),
+        planned_text = summary.replace("created", "to create").replace("updated", "to update")
+        said = (("automator67/plan", planned_text), ("automator67/apply", summary),
                 ("automator67/health", "4 apps healthy, 6 replicas"))  # fmt: skip
         for context, text in said:
             tx.execute(
@@ -256,17 +257,20 @@ def _apps(tx: Connection, now: float, trouble: bool) -> None:
         }  # fmt: skip
         past = {"commit_id": COMMIT, "spec": json.dumps(spec), "first_at": now - 400, "asked_at": now - 400}
         for one in {rev, values["rev_wanted"]}:
-            tx.execute(insert(revisions).values(app=name, rev=one, healthy_at=now - 20, **past))
+            tx.execute(insert(revisions).values(app=name, rev=one, healthy_at=now - 20 if one == rev else 0.0, **past))
 
 
-def _log(tx: Connection, now: float) -> None:
+def _log(tx: Connection, now: float, trouble: bool) -> None:
     lines = [
         (now - 90000, "applied", "commit", "1 created", OLDER),
         (now - 395, "start", "app/blog", "start blog-0-3f2a91c07b1e on hel1: image 1.4.1 → 1.4.2", COMMIT),
         (now - 391, "applied", "commit", "1 created, 1 updated", COMMIT),
-        (now - 200, "hold", "app/shop", "exited with code 1 three times", COMMIT),
-        (now - 55, "node", "node/nbg1", "nbg1 is unavailable: no heartbeat for 2m40s", ""),
     ]
+    if trouble:
+        lines += [
+            (now - 200, "hold", "app/shop", "exited with code 1 three times", COMMIT),
+            (now - 55, "node", "node/nbg1", "nbg1 is unavailable: no heartbeat for 2m40s", ""),
+        ]
     keys = ("at", "kind", "resource", "message", "commit_id")
     tx.execute(insert(events), [dict(zip(keys, line, strict=True)) for line in lines])
     steps = [("start", "app/blog", "blog-0-3f2a91c07b1e", "hel1", "done"),
