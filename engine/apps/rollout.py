@@ -61,15 +61,17 @@ def roll(
     misplaced: Callable[[str], str],
     proven: bool = False,
     gate: str = "",
+    differs: Callable[[str], str] = lambda _: "",
 ) -> Rollout:
     """Return the steps that bring ``copies`` to ``app.replicas`` ready copies of ``app.rev``.
 
     ``misplaced(node)`` says why the app may not stay on a node, or nothing. ``proven`` means that this revision
     was healthy before: its replicas are repaired for ever rather than given up at the deadline. ``gate`` holds
-    back the starts of an unproven revision, in words.
+    back the starts of an unproven revision, in words. ``differs(rev)`` says in words how an older revision differs
+    from the wanted one, where that is known.
     """
     out = Rollout()
-    good, bad = _sort(app, copies, misplaced)
+    good, bad = _sort(app, copies, misplaced, differs)
     gate = "" if proven else gate
     healthy_for = 0.0 if proven else app.update.healthy_for
     ready = {slot for slot, c in good.items() if c.ready(healthy_for, now)}
@@ -93,7 +95,7 @@ def keeps(copies: Sequence[Copy]) -> list[Action]:
 
 
 def _sort(
-    app: App, copies: Sequence[Copy], misplaced: Callable[[str], str]
+    app: App, copies: Sequence[Copy], misplaced: Callable[[str], str], differs: Callable[[str], str]
 ) -> tuple[dict[int, Copy], list[tuple[Copy, str]]]:
     good: dict[int, Copy] = {}
     bad: list[tuple[Copy, str]] = []
@@ -101,7 +103,7 @@ def _sort(
         if c.stopping:
             continue
         if c.rev != app.rev:
-            bad.append((c, f"revision {c.rev} is replaced by {app.rev}"))
+            bad.append((c, differs(c.rev) or f"revision {c.rev} is replaced by {app.rev}"))
         elif c.slot >= app.replicas:
             bad.append((c, f"replicas are {app.replicas} now"))
         elif c.slot in good:

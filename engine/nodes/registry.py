@@ -167,7 +167,8 @@ class Registry:
             entry.record = replace(entry.record, last_seen=now, report=message)
             entry.dirty = entry.dirty or changed or now - entry.saved > SAVE_SECONDS
             for event in message.get("events", [])[:50]:
-                self._log(str(event.get("kind", "event"))[:32], node, str(event.get("message", ""))[:500])
+                about = f"{event['instance']}: " if event.get("instance") else ""
+                self._log(str(event.get("kind", "event"))[:32], node, f"{about}{event.get('message', '')}"[:500])
             return changed or entry.record.state != "healthy"
 
     def hold(self, node: str) -> None:

@@ -11,8 +11,8 @@ from automator67.engine.copies import Copy, join
 from automator67.engine.desired import App, Desired
 from automator67.engine.nodes.placement import Decision, Ledger, explain, misplaced, place
 from automator67.engine.observed import Hold, Observed, Revision
-from automator67.engine.plan.diff import field_changes
-from automator67.engine.plan.model import Action, Blocked, Change, ChangeKind, Plan, Risk
+from automator67.engine.plan.describe import describe, how_changed
+from automator67.engine.plan.model import Action, Blocked, Change, Plan
 from automator67.engine.plan.order import dependants_first, dependencies_first
 from automator67.engine.plan.removal import removals
 
@@ -116,7 +116,11 @@ def _plan_app(p: _Pass, app: App) -> None:
     if drifted and app.drift != "off":
         tail = "being repaired" if app.drift == "repair" else "only reported, as drift: report says"
         p.notes[resource] = f"drift: {'; '.join(drifted)} ({tail})"
-    _describe(p, app, copies, rollout)
+    change = describe(app, copies, rollout.actions, p.observed.deployed.get(app.name))
+    if change is None:
+        p.unchanged += 1
+    else:
+        p.changes.append(change)
 
 
 def _roll(p: _Pass, app: App, copies: list[Copy], hold: Hold | None) -> tuple[Rollout, App]:
@@ -156,8 +160,12 @@ def _roll_to(p: _Pass, app: App, copies: list[Copy], proven: bool, gate: str) ->
             p.ledger.take(app, slot, decision.node)
         return Placed(decision.node, decision.reason)
 
+    def differs(rev: str) -> str:
+        good = p.observed.last_good.get(app.name)
+        return how_changed(good.spec.get("document", {}), app.document) if good and good.rev == rev else ""
+
     return roll(
-        app, copies, now=p.now, place=placer, proven=proven, gate=gate,
+        app, copies, now=p.now, place=placer, proven=proven, gate=gate, differs=differs,
         misplaced=lambda node: misplaced(app, p.desired.nodes.get(node), node),
     )  # fmt: skip
 
@@ -190,38 +198,6 @@ def _adoption(p: _Pass, app: App) -> Action | None:
                     instance=f"{app.name}-0-{rev}", node=name, rev=rev, epoch=1, adopt=container.name,
                 )  # fmt: skip
     return None
-
-
-def _describe(p: _Pass, app: App, copies: Sequence[Copy], rollout: Rollout) -> None:
-    """Add what a person reads: one change for the app, with the keys that differ from what was deployed."""
-    deployed = p.observed.deployed.get(app.name)
-    same_file = deployed is None or deployed.spec["origin"][1] == app.origin.blob
-    fields = () if same_file or deployed is None else field_changes(deployed.spec.get("document", {}), app.document)
-    steps = [a for a in rollout.actions if a.verb in ("start", "stop")]
-    if not fields and not steps and deployed is not None:
-        p.unchanged += 1
-        return
-    reasons = tuple(dict.fromkeys(a.reason.split(";")[0] for a in steps))
-    kind: ChangeKind
-    if deployed is None and not copies:
-        kind, reasons = "create", (f"{app.origin.path} is new",)
-    elif deployed is not None and deployed.rev != app.rev:
-        kind, reasons = "update", tuple(f"{f.path} {f.old or 'unset'} → {f.new or 'unset'}" for f in fields[:4])
-    elif any(f.path == "replicas" for f in fields):
-        kind, reasons = (
-            "scale",
-            tuple(f"{f.path} {f.old or '1'} → {f.new or '1'}" for f in fields if f.path == "replicas"),
-        )
-    elif fields:
-        kind, reasons = "update", tuple(f"{f.path} {f.old or 'unset'} → {f.new or 'unset'}" for f in fields[:4])
-    elif any("unavailable" in r or "declared" in r or "label" in r for r in reasons):
-        kind = "move"
-    elif any(c.rev != app.rev for c in copies):
-        kind = "update"
-    else:
-        kind = "repair"
-    risk: Risk = "restarts" if any(a.risk == "restarts" for a in steps) else "safe"
-    p.changes.append(Change(f"app/{app.name}", kind, reasons, risk, fields))
 
 
 def _remove(p: _Pass, names: Sequence[str]) -> None:

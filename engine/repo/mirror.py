@@ -7,8 +7,6 @@ branch moves when all of it is here and is a commit with a tree, so a failed fet
 
 from __future__ import annotations
 
-import fcntl
-import glob
 import os
 import shutil
 import tempfile
@@ -20,15 +18,13 @@ from pathlib import Path
 
 import pygit2
 
-from automator67.engine.remote_errors import BranchMissing, MirrorFailed, RemoteBroken, RemoteError
+from automator67.engine.remote_errors import BranchMissing, MirrorFailed, RemoteBroken
 from automator67.engine.repo import nearby
 from automator67.engine.repo.address import BadAddress, parse
 from automator67.engine.repo.credentials import Credentials
-from automator67.engine.repo.local import LocalRepository
+from automator67.engine.repo.exclusive import exclusive
 from automator67.engine.repo.nodelay import open_sockets, send_at_once
-from automator67.engine.repo.transfer import SILENCE_SECONDS, Transfer, configure, explain, redact
-
-__all__ = ["NOTES_REF", "Accept", "Fetched", "Mirror", "RemoteError", "local_mirror"]
+from automator67.engine.repo.transfer import SILENCE_SECONDS, Transfer, configure, explain, open_bare, redact
 
 Accept = Callable[[str], object]
 """Looks at a commit and raises when it may not be followed."""
@@ -36,14 +32,8 @@ Accept = Callable[[str], object]
 _FETCH, _PUSH = 0, 1
 """libgit2's git_direction."""
 _INCOMING = "refs/incoming/head"
-NOTES_REF = "refs/notes/automator67"
 FETCH_SECONDS = 600.0
 """How long one exchange with the remote may take in all."""
-
-
-def local_mirror(directory: Path) -> LocalRepository:
-    """Open a repository on this machine for reading: a mirror, or a person's clone. Raises MirrorFailed."""
-    return LocalRepository(directory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +103,7 @@ class Mirror:
         it raises is passed on. Raises RemoteUnreachable, RemoteRefused, RemoteBroken, BranchMissing or MirrorFailed
         (all RemoteError). In all these cases the head stays what it was.
         """
-        with self.locked():
+        with exclusive(self.path):
             with self._own_trouble():
                 previous = self._open_sound()
                 head = self._receive(self.repository) if self._repository else self._clone(previous)
@@ -123,21 +113,6 @@ class Mirror:
             with self._own_trouble():
                 self._move_branch(head)
                 return Fetched(head, previous, forced=self._rewritten(previous, head))
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Be the only process that writes to the copy; what a killed one left half-done is cleared away first."""
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self._beside("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise MirrorFailed(f"{self.path.parent} cannot be written: {error.strerror}") from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self._clear_leftovers()
-            yield
-        finally:
-            os.close(lock)
 
     def distrust(self) -> None:
         """Have the next fetch make the copy anew: something in it is missing or corrupt."""
@@ -189,9 +164,7 @@ class Mirror:
         place = Path(tempfile.mkdtemp(prefix=f"{self.path.name}.new-", dir=self.path.parent))
         damaged = self._beside("new-damaged")
         try:
-            repository = pygit2.init_repository(str(place), bare=True, initial_head=self.branch)
-            # Where we are sent from there is not what was configured; see Gatekeeper for the same host.
-            repository.config["http.followRedirects"] = "false"
+            repository = open_bare(place)
             head = self._receive(repository)
             if previous is not None and _is_whole(repository, previous):
                 repository.references.create(self._ref, previous)
@@ -228,7 +201,7 @@ class Mirror:
             repository.references.create(self._ref, head, force=True)
             repository.set_head(self._ref)
         for name in repository.listall_references():
-            if name not in (self._ref, NOTES_REF, _INCOMING):
+            if name not in (self._ref, _INCOMING):
                 repository.lookup_reference(name).delete()
 
     def _open_sound(self) -> str | None:
@@ -264,14 +237,6 @@ class Mirror:
             raise BranchMissing(f"{self.name} is empty{kept or ': push a first commit'}")
         others = f"did you mean {near[0]!r}?" if near else "it has " + ", ".join(sorted(branches)[:5])
         raise BranchMissing(f"{self.name} has no branch {self.branch!r}: {others}{kept}")
-
-    def _clear_leftovers(self) -> None:
-        for left in self.path.parent.glob(f"{glob.escape(self.path.name)}.new-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        for left in (self.path / "objects" / "pack").glob("pack_git2_*"):
-            left.unlink(missing_ok=True)
-        for left in (*self.path.glob("*.lock"), *self.path.glob("refs/**/*.lock")):
-            left.unlink(missing_ok=True)
 
 
 def _target(repository: pygit2.Repository, ref: str) -> str | None:

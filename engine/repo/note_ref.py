@@ -7,6 +7,7 @@ tree of tens of thousands, and change an existing note wherever it lies.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from time import time
@@ -14,12 +15,16 @@ from time import time
 import pygit2
 from pygit2.enums import FileMode, ObjectType
 
-from automator67.engine.remote_errors import RemoteBroken, RemoteRefused
-from automator67.engine.repo.mirror import NOTES_REF, Mirror
+from automator67.engine.remote_errors import MirrorFailed, RemoteBroken, RemoteRefused
+from automator67.engine.repo.exclusive import exclusive
+from automator67.engine.repo.mirror import Mirror
+from automator67.engine.repo.packs import repack
+from automator67.engine.repo.transfer import open_bare, redact
 
 Edit = Callable[[str], str]
 """Makes the new text of a note from the old one ("" when there is none)."""
 
+NOTES_REF = "refs/notes/automator67"
 _SENDING = "refs/incoming/notes"
 _ATTEMPTS = 5
 _STALE_SECONDS = 60.0
@@ -27,10 +32,15 @@ _MAX_NOTE_BYTES = 256 * 2**10
 
 
 class NoteRef:
-    """The notes of ``refs/notes/automator67``, here and at the remote."""
+    """The notes of ``refs/notes/automator67`` at the mirror's remote.
+
+    For a remote elsewhere they are kept in a small repository beside the mirror, so that a slow push never holds up a
+    fetch: this may be used from another thread than the mirror.
+    """
 
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
+        self._here = mirror.path.with_name(f"{mirror.path.name}.notes")
 
     def edit(self, edits: Mapping[str, Edit]) -> None:
         """Change the notes of commits (full ids) and have the remote take them, all in one push.
@@ -39,17 +49,11 @@ class NoteRef:
         MirrorFailed; the remote then has either all of it or none.
         """
         write = self._edit_in_place if self._mirror.address.scheme == "file" else self._edit_and_push
-        with self._mirror.locked():
+        with exclusive(self._here):
             for _ in range(_ATTEMPTS):
                 if write(edits):
                     return
         raise RemoteBroken(f"{self._mirror.name}: others keep changing {NOTES_REF}; trying again later")
-
-    def read(self, commit: str) -> str:
-        """Return the note of a commit as last seen here, "" when there is none."""
-        repository = self._mirror.repository
-        tip = _tip(repository)
-        return "" if tip is None else _read(repository, _tree(repository, tip), commit)[1]
 
     def _edit_in_place(self, edits: Mapping[str, Edit]) -> bool:
         """Write into a repository on this machine, also one with a work tree, which libgit2 does not push to.
@@ -70,9 +74,20 @@ class NoteRef:
                 transaction.set_target(NOTES_REF, new)
             return True
 
+    def _own_repository(self) -> pygit2.Repository:
+        try:
+            try:
+                repack(self._here)
+            except (pygit2.GitError, OSError, KeyError, ValueError):
+                # All that is in it is at the remote too.
+                shutil.rmtree(self._here, ignore_errors=True)
+            return open_bare(self._here)
+        except (pygit2.GitError, OSError) as error:
+            raise MirrorFailed(f"{self._here} cannot be used: {redact(str(error))}") from None
+
     def _edit_and_push(self, edits: Mapping[str, Edit]) -> bool:
         """Return whether the remote has it now; False when someone else was faster."""
-        repository = self._mirror.repository
+        repository = self._own_repository()
         with self._mirror.exchange(repository) as (remote, transfer):
             tips = [str(h.oid) for h in remote.list_heads(connect=False) if h.name == NOTES_REF]
             if tips and tips[0] not in repository:

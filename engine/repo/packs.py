@@ -22,6 +22,7 @@ from pathlib import Path
 import pygit2
 
 from automator67.engine.remote_errors import MirrorFailed
+from automator67.engine.repo.exclusive import exclusive
 from automator67.engine.repo.mirror import Mirror
 
 MAX_PACKS = 32
@@ -62,15 +63,25 @@ def repack_if_needed(mirror: Mirror) -> Repacked | None:
     """
     if not mirror.path.exists():
         return None
-    with mirror.locked():
+    with exclusive(mirror.path):
         try:
-            return _repack(mirror)
+            done = repack(mirror.path)
         except (pygit2.GitError, OSError, KeyError, ValueError) as error:
             raise MirrorFailed(f"the copy of {mirror.name} could not be repacked: {error}") from None
+    if done is not None:
+        mirror.close_handles()
+    return done
 
 
-def _repack(mirror: Mirror) -> Repacked | None:
-    folder = mirror.path / "objects"
+def repack(path: Path) -> Repacked | None:
+    """Do it for the bare repository at ``path``; nobody else may write to it meanwhile.
+
+    Raises pygit2.GitError, OSError, KeyError or ValueError when the repository is damaged or cannot be written; it
+    then reads as before.
+    """
+    folder = path / "objects"
+    if not folder.exists():
+        return None
     _clear_leftovers(folder)
     indexes = sorted((folder / "pack").glob("pack-*.idx"))
     loose = _loose_objects(folder)
@@ -80,8 +91,7 @@ def _repack(mirror: Mirror) -> Repacked | None:
     wanted = set(loose).union(*(_object_ids(index) for index in old))
     place = Path(tempfile.mkdtemp(prefix="repack-", dir=folder))
     try:
-        new = _write(mirror, wanted, place)
-        mirror.close_handles()
+        new = _write(path, wanted, place)
         # An index makes a pack visible: it comes last and goes first.
         for file in (new.with_suffix(".pack"), new):
             file.rename(folder / "pack" / file.name)
@@ -91,22 +101,22 @@ def _repack(mirror: Mirror) -> Repacked | None:
     for index in old:
         if index.name != new.name:
             index.unlink()
-            index.with_suffix(".pack").unlink()
+            index.with_suffix(".pack").unlink(missing_ok=True)
     for path in loose.values():
         path.unlink(missing_ok=True)
     return Repacked(len(old), len(loose), len(wanted))
 
 
-def _write(mirror: Mirror, wanted: set[bytes], place: Path) -> Path:
+def _write(path: Path, wanted: set[bytes], place: Path) -> Path:
     """Write the objects as one pack below ``place`` and return its index. libgit2 hashes each as it indexes it."""
-    builder = pygit2.PackBuilder(mirror.repository)
+    builder = pygit2.PackBuilder(pygit2.Repository(str(path)))
     builder.set_threads(1)
     for name in sorted(wanted):
         builder.add(pygit2.Oid(raw=name))
     builder.write(str(place))
     indexes = list(place.glob("*.idx"))
     if len(indexes) != 1 or _object_ids(indexes[0]) != wanted:
-        raise MirrorFailed(f"the new pack of {mirror.name} lacks objects; the old ones stay")
+        raise ValueError("the new pack lacks objects; the old ones stay")
     for file in place.iterdir():
         _sync(file)
     return indexes[0]
@@ -130,7 +140,7 @@ def _count(index: Path) -> int:
     """Return how many objects a pack index names (version 2: magic, then 256 cumulative counts)."""
     with index.open("rb") as file:
         if file.read(len(_INDEX_MAGIC)) != _INDEX_MAGIC:
-            raise MirrorFailed(f"{index} is no pack index of version 2")
+            raise ValueError(f"{index.name} is no pack index of version 2")
         file.seek(len(_INDEX_MAGIC) + 255 * 4)
         (count,) = struct.unpack(">I", file.read(4))
     return int(count)
@@ -150,9 +160,10 @@ def _clear_leftovers(folder: Path) -> None:
     for fan in folder.glob("??"):
         for left in fan.glob("tmp_object_*"):
             left.unlink(missing_ok=True)
-    for pack in (folder / "pack").glob("pack-*.pack"):
-        if not pack.with_suffix(".idx").exists():
-            pack.unlink(missing_ok=True)
+    for half, other in ((".pack", ".idx"), (".idx", ".pack")):
+        for file in (folder / "pack").glob(f"pack-*{half}"):
+            if not file.with_suffix(other).exists():
+                file.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import pygit2
 from pygit2.enums import CredentialType
@@ -33,6 +34,16 @@ def configure(silence: float = SILENCE_SECONDS) -> None:
     pygit2.settings.enable_fsync_gitdir(True)
     pygit2.settings.server_connect_timeout = int(min(silence, 15.0) * 1000)
     pygit2.settings.server_timeout = int(silence * 1000)
+
+
+def open_bare(path: Path) -> pygit2.Repository:
+    """Open a bare repository of ours, making it when there is none, with what an exchange needs in its settings."""
+    exists = (path / "HEAD").exists()
+    repository = pygit2.Repository(str(path)) if exists else pygit2.init_repository(str(path), bare=True)
+    # What another host has is not what was configured. (On the same host libgit2 follows all the same; see Gatekeeper.)
+    if "http.followRedirects" not in repository.config:
+        repository.config["http.followRedirects"] = "false"
+    return repository
 
 
 class Transfer(pygit2.RemoteCallbacks):
