@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from automator67.ui.model import App, Commit, Node, Overview
+from automator67.ui.model import App, Commit, Overview
 from automator67.ui.words import Tone, rank, said, tone, worst
 
 SILENT_SECONDS = 900.0
@@ -23,13 +23,14 @@ class Concern:
 
 def concerns(seen: Overview, now: float) -> tuple[Concern, ...]:
     """Return what needs attention, worst first, in a stable order."""
-    found = [*_engine(seen, now), *_commits(seen.commits), *_nodes(seen.nodes), *_apps(seen.apps)]
+    found = [*_engine(seen, now), *_commits(seen.commits), *_nodes(seen), *_apps(seen.apps)]
     return tuple(sorted(found, key=lambda c: rank(c.tone)))
 
 
 def app_tone(app: App) -> Tone:
     """Return how an app is, in one tone."""
-    facts = worst(tone("sync", app.sync), tone("health", app.health))
+    starting = app.sync == "progressing" and not app.rev_running  # never ran yet: on its way, not broken
+    facts = worst(tone("sync", app.sync), "busy" if starting else tone("health", app.health))
     return "warn" if app.drift == "drifted" and rank(facts) > rank("warn") else facts
 
 
@@ -71,8 +72,10 @@ def _commits(commits: tuple[Commit, ...]) -> Iterator[Concern]:
         yield Concern("warn", "A status could not be posted", detail, f"commit/{unsent.commit}")
 
 
-def _nodes(nodes: tuple[Node, ...]) -> Iterator[Concern]:
-    for node in nodes:
+def _nodes(seen: Overview) -> Iterator[Concern]:
+    if seen.apps and not seen.nodes:
+        yield Concern("warn", "No node has joined yet", "apps wait for one: automator67 node token NAME")
+    for node in seen.nodes:
         how = tone("node", node.state)
         if how in ("bad", "warn") and node.state != "revoked":
             yield Concern(how, f"Node {node.name} is {said('node', node.state)}", node.reason, f"node/{node.name}")

@@ -92,7 +92,11 @@ def test_all_well() -> None:
 
 def test_nothing_yet_and_on_the_way() -> None:
     assert mood(Overview(), ()) == ("idle", "Waiting for the first commit")
-    assert mood(Overview(apps=(app(sync="progressing"),)), ())[0] == "busy"
+    first = Overview(apps=(app(sync="progressing", health="missing"),), nodes=(Node("hel1", "healthy"),))
+    assert concerns(first, NOW) == ()
+    assert mood(first, ())[0] == "busy"
+    again = app(sync="progressing", health="missing", rev_running="r1")
+    assert titles(Overview(apps=(again,), nodes=first.nodes)) == ["App blog is missing"]
     assert mood(Overview(commits=(commit("applying"),)), ())[0] == "busy"
 
 
@@ -123,10 +127,16 @@ def test_reasons_are_told() -> None:
     (one,) = concerns(Overview(commits=(refused,)), NOW)
     assert one.detail == "apps/a.yaml:3:1: unknown key prot"
     copy = Instance("blog-0", "blog", "hel1", detail="image not found")
-    (one,) = concerns(Overview(apps=(app(health="missing", instances=(copy,)),)), NOW)
+    broken = app(health="missing", instances=(copy,))
+    (one,) = concerns(Overview(apps=(broken,), nodes=(Node("hel1", "healthy"),)), NOW)
     assert one.detail == "image not found"
     unsent = commit(posts=(Post("3f2a91c07b1e", "automator67/plan", "success", "", False, "403 from the forge"),))
     assert titles(Overview(commits=(unsent,))) == ["A status could not be posted"]
+
+
+def test_apps_without_any_node_are_a_concern() -> None:
+    assert titles(Overview(apps=(app(),))) == ["No node has joined yet"]
+    assert titles(Overview(commits=(commit(),))) == []
 
 
 def test_only_the_newest_commit_is_a_concern() -> None:
