@@ -77,6 +77,7 @@ class NoteRef:
     def _own_repository(self) -> pygit2.Repository:
         try:
             try:
+                open_bare(self._here)
                 repack(self._here)
             except (pygit2.GitError, OSError, KeyError, ValueError):
                 # All that is in it is at the remote too.

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 import pygit2
 from pygit2.enums import CredentialType
@@ -124,11 +125,11 @@ def explain(error: pygit2.GitError | KeyError, address: Address, secrets: Iterab
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return one line of text without the given values and without passwords in URLs."""
+    """Return one printable line of text without the given values and without passwords in URLs."""
     for secret in filter(None, secrets):
-        text = text.replace(secret, "***")
+        text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
     text = re.sub(r"(?<=//)[^/@\s]*:[^/@\s]*@", "***@", text)
-    return " ".join(text.split())
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _http(status: int, where: str) -> RemoteError:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from automator67.engine.remote_errors import BranchMissing, RemoteError, RemoteRefused, RemoteUnreachable
+from automator67.engine.remote_errors import BranchMissing, MirrorFailed, RemoteError, RemoteRefused, RemoteUnreachable
 from automator67.engine.repo.commits import log
 from automator67.engine.repo.credentials import Credentials
 from automator67.engine.repo.mirror import Mirror
@@ -150,6 +150,40 @@ def test_credentials_go_to_nobody_else(private: GitServer, server: GitServer, tm
     private.heal()
     private.token = TOKEN
     assert mirror.fetch().head == head
+
+
+def test_another_host_is_not_taken_for_the_repository(server: GitServer, tmp_path: Path) -> None:
+    """Also when it asks for nothing."""
+    with GitServer(tmp_path / "other") as other:
+        commit_files(other.create("cloud").path, {"apps/evil.yaml": "1"})
+        server.redirect_to(other.url.replace("127.0.0.1", "localhost"))
+        with pytest.raises(RemoteRefused, match="another host"):
+            Mirror(tmp_path / "m.git", f"{server.url}/cloud.git", "main").fetch()
+        assert other.requests == []
+
+
+def test_a_damaged_copy_is_made_anew(server: GitServer, tmp_path: Path) -> None:
+    repo = server.create("cloud")
+    commit_files(repo.path, {"apps/a.yaml": "1"})
+    mirror = Mirror(tmp_path / "m.git", repo.url, "main")
+    mirror.fetch()
+    base = set(mirror.path.glob("objects/pack/*"))
+    head = commit_files(repo.path, {"apps/b.yaml": "1"})
+    mirror.fetch()
+    for damage in (base, set(mirror.path.glob("objects/pack/*")) - base, set(mirror.path.glob("objects/pack/*"))):
+        shutil.rmtree(tmp_path / "d.git", ignore_errors=True)
+        shutil.copytree(mirror.path, tmp_path / "d.git")
+        for file in damage:
+            (tmp_path / "d.git" / "objects" / "pack" / file.name).unlink()
+        damaged = Mirror(tmp_path / "d.git", repo.url, "main")
+        assert damaged.head() == head
+        for _ in range(2):
+            assert damaged.fetch().head == head
+            try:
+                assert len([Tree(damaged, head).read(e.blob) for e in Tree(damaged, head).entries()]) == 2
+            except MirrorFailed:
+                continue
+        git("-C", tmp_path / "d.git", "fsck", "--strict")
 
 
 def test_another_name_of_the_repository_on_the_same_server_is_followed(server: GitServer, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -76,8 +77,10 @@ def test_a_fault_at_the_first_fetch_leaves_no_half_copy(
     head = commit_files(repo.path, BIG)
     mirror = Mirror(tmp_path / "m.git", repo.url, "main", silence=0.7)
     server.fail(fault)
+    start = time.monotonic()
     with pytest.raises(kind, match=says):
         mirror.fetch()
+    assert time.monotonic() - start < 10, "a silent remote is given up after its 0.7 s"
     assert mirror.head() is None
     assert not mirror.path.exists()
     assert _leftovers(mirror) == []

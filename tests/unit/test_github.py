@@ -148,6 +148,13 @@ def test_a_forge_that_has_had_enough(hub: GitHubStandIn, github: GitHub, monkeyp
     assert "422 Validation Failed: This SHA and context has reached the maximum" in str(failure)
 
 
+def test_what_github_says_is_one_safe_line(hub: GitHubStandIn, github: GitHub) -> None:
+    hub.faults.append(lambda: (403, {}, error(f"no\n\x1b[31m{hub.token} {'x' * 999}")))
+    text = str(_failure(github))
+    assert "no [31m*** xxx" in text
+    assert len(text) < 400
+
+
 def test_single_sign_on(hub: GitHubStandIn, github: GitHub) -> None:
     hub.faults.append(
         lambda: (403, {"X-GitHub-SSO": "required; url=https://github.com/x"}, error("Resource protected"))

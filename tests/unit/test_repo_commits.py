@@ -82,8 +82,23 @@ def test_names_of_commits(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "HEAD~9", "nope", "HEAD:a", ":/x", "HEAD@{1}", "--all", "-x", "a b", "\x1b", "HEAD^{tree}", "/etc", "x" * 999],
-)
+    [
+        "",
+        "HEAD~9",
+        "nope",
+        "HEAD:a",
+        ":/change",
+        "HEAD^{/change}",
+        "HEAD@{1}",
+        "--all",
+        "-x",
+        "a b",
+        "\x1b",
+        "HEAD^{tree}",
+        "/etc",
+        "x" * 999,
+    ],
+)  # fmt: skip
 def test_what_names_no_commit_says_so(path: Path, name: str) -> None:
     commit_files(path, {"a": "1"})
     with pytest.raises(UnknownCommit) as raised:

@@ -9,7 +9,8 @@ import pytest
 
 from automator67.engine.remote_errors import BranchMissing, MirrorFailed, RemoteUnreachable, UnknownCommit
 from automator67.engine.repo.address import BadAddress
-from automator67.engine.repo.mirror import Mirror, local_mirror
+from automator67.engine.repo.local import LocalRepository
+from automator67.engine.repo.mirror import Mirror
 from automator67.engine.repo.tree import Tree
 from tests.support.githttp import commit_files, git
 
@@ -101,7 +102,7 @@ def test_another_branch_can_be_followed_later(mirror: Mirror, remote: Path) -> N
     other = Mirror(mirror.path, str(remote), "stage/one")
     assert other.fetch().previous is None
     assert other.head() == stage
-    assert local_mirror(mirror.path).head() == stage
+    assert LocalRepository(mirror.path).head() == stage
     assert "refs/heads/main" not in git("-C", mirror.path, "for-each-ref")
 
 
@@ -179,6 +180,12 @@ def _packed_without(path: Path, blob: str) -> bytes:
     return pack
 
 
+def test_a_submodule_is_not_looked_for(mirror: Mirror, remote: Path) -> None:
+    tree = git("-C", remote, "mktree", "--missing", data=f"160000 commit {'1' * 40}\tmodule\n".encode())
+    git("-C", remote, "update-ref", "refs/heads/main", git("-C", remote, "commit-tree", "-m", "x", tree))
+    assert mirror.fetch().head == git("-C", remote, "rev-parse", "main")
+
+
 def test_a_directory_that_cannot_be_written(tmp_path: Path, remote: Path) -> None:
     (tmp_path / "file").write_text("")
     commit_files(remote, {"a": "1"})
@@ -188,11 +195,11 @@ def test_a_directory_that_cannot_be_written(tmp_path: Path, remote: Path) -> Non
 
 def test_reading_another_repository(tmp_path: Path, remote: Path) -> None:
     first = commit_files(remote, {"a": "1"})
-    assert local_mirror(remote).resolve("main") == first
-    assert local_mirror(remote).head() == first
+    assert LocalRepository(remote).resolve("main") == first
+    assert LocalRepository(remote).head() == first
     with pytest.raises(UnknownCommit, match="no commit 'nope'"):
-        local_mirror(remote).resolve("nope")
+        LocalRepository(remote).resolve("nope")
     with pytest.raises(MirrorFailed, match="there is no git repository at"):
-        local_mirror(tmp_path)
+        LocalRepository(tmp_path)
     git("init", "-q", "--bare", tmp_path / "empty.git")
-    assert local_mirror(tmp_path / "empty.git").head() is None
+    assert LocalRepository(tmp_path / "empty.git").head() is None

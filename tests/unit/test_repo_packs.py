@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import pygit2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,11 +104,48 @@ def test_loose_objects_are_packed_too(tmp_path: Path, remote: Path, monkeypatch:
     assert repack_if_needed(mirror) is None
 
 
-def test_a_damaged_pack_leaves_everything_in_place(tmp_path: Path, remote: Path) -> None:
-    mirror = Mirror(tmp_path / "m.git", str(remote), "main")
+def _many_fetches(mirror: Mirror, remote: Path) -> None:
     for i in range(MAX_PACKS + 1):
         commit_files(remote, {"apps/a.yaml": f"image: x:{i}\n"})
         mirror.fetch()
+
+
+def test_a_new_pack_that_lacks_objects_is_not_used(
+    tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = Mirror(tmp_path / "m.git", str(remote), "main")
+    _many_fetches(mirror, remote)
+    before = sorted(p.name for p in (mirror.path / "objects" / "pack").iterdir())
+
+    class Forgetful(pygit2.PackBuilder):
+        forgot = False
+
+        def add(self, oid: pygit2.Oid) -> None:
+            if self.forgot:
+                super().add(oid)
+            self.forgot = True
+
+    monkeypatch.setattr(pygit2, "PackBuilder", Forgetful)
+    with pytest.raises(MirrorFailed, match="lacks objects"):
+        repack_if_needed(mirror)
+    assert sorted(p.name for p in (mirror.path / "objects" / "pack").iterdir()) == before
+
+
+def test_half_a_pack_is_cleared_away(tmp_path: Path, remote: Path) -> None:
+    mirror = Mirror(tmp_path / "m.git", str(remote), "main")
+    _many_fetches(mirror, remote)
+    place = mirror.path / "objects" / "pack"
+    lonely = sorted(place.glob("*.idx"))[0]
+    shutil.copy(lonely, place / f"pack-{'0' * 40}.idx")
+    (place / f"pack-{'1' * 40}.pack").write_bytes(b"half")
+    assert repack_if_needed(mirror) is not None
+    assert not [p for p in place.iterdir() if "0000" in p.name or "1111" in p.name]
+    git("-C", mirror.path, "fsck", "--full", "--strict")
+
+
+def test_a_damaged_pack_leaves_everything_in_place(tmp_path: Path, remote: Path) -> None:
+    mirror = Mirror(tmp_path / "m.git", str(remote), "main")
+    _many_fetches(mirror, remote)
     victim = sorted((mirror.path / "objects" / "pack").glob("*.pack"))[0]
     victim.chmod(0o644)
     content = bytearray(victim.read_bytes())

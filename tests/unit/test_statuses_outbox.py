@@ -139,6 +139,7 @@ def test_a_failure_of_what_is_no_longer_wanted_changes_nothing(store: Store) -> 
     with store.begin() as tx:
         failed(tx, item, PostFailed("down"), 100.0, Random(1))
         assert next_due(tx) is None
+        assert tx.execute(select(posts)).one().error == ""
 
 
 def test_the_last_posts_of_a_busy_commit(store: Store) -> None:
