@@ -60,6 +60,7 @@ class Keeper:
         self._flights: dict[str, _InFlight] = {}
         self._retries: dict[str, Retry] = {}
         self._adoptable: frozenset[str] = frozenset()
+        self._adoptable_ticket = self._ticket_seen = 0
 
     @property
     def ready(self) -> bool:
@@ -97,10 +98,14 @@ class Keeper:
         seen = self.snapshot.seen if self.snapshot else ()
         if self._processes is not None:
             seen += self._processes.seen()
+        busy = set(self._flights)
+        if self.desired is not None and self._ticket_seen < self._adoptable_ticket:
+            # Whether the container to adopt exists has not been looked at yet.
+            busy |= {w.id for w in self.desired.instances if w.adopt}
         return Observed(
             seen,
             self.runtimes,
-            frozenset(self._flights),
+            frozenset(busy),
             frozenset(self.memory.made),
             self.memory.adopted,
             self.may_remove,
@@ -131,6 +136,7 @@ class Keeper:
     def take_snapshot(self, snapshot: Snapshot) -> None:
         """Take up what the Docker Engine shows."""
         self.snapshot = snapshot
+        self._ticket_seen = max(self._ticket_seen, snapshot.ticket)
         for key, flight in list(self._flights.items()):
             if 0 < flight.ticket <= snapshot.ticket:
                 del self._flights[key]
@@ -273,7 +279,7 @@ class Keeper:
         names |= set(self.memory.adopted)
         if self._docker is not None and names != self._adoptable:
             self._adoptable = names
-            self._docker.request(names)
+            self._adoptable_ticket = self._docker.request(names)
 
     def _event(self, instance: str, kind: str, message: str) -> None:
         self.events.append({"at": round(time.time(), 3), "instance": instance, "kind": kind, "message": message[:500]})

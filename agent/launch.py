@@ -5,6 +5,7 @@ a process of one thread, and the environment with its secrets is in no command l
 written if all is well (the descriptor closes at the exec); else one line saying why not.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -22,7 +23,7 @@ def main() -> None:
     try:
         doc = json.loads(sys.stdin.buffer.read())
         _prepare(doc)
-        os.execvpe(doc["argv"][0], doc["argv"], doc["env"])  # noqa: S606
+        _execute(doc["argv"], doc["env"])
     except FileNotFoundError as e:
         where = doc["cwd"] if e.filename == doc["cwd"] else doc["argv"][0]
         _fail(report, f"the command cannot be started: there is no {where}")
@@ -55,9 +56,25 @@ def _prepare(doc: dict) -> None:  # type: ignore[type-arg]
         os.setuid(doc["user"]["uid"])
     os.chdir(doc["cwd"])
     ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    # This interpreter ignores these, and what is ignored stays so over the exec.
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
+    # What is ignored, by this interpreter or by whoever started the agent, would stay so over the exec.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _execute(argv: list[str], env: dict[str, str]) -> None:
+    """Execute a command, found by the PATH of its own environment.
+
+    Not by os.execvpe: that imports a module, which the user we are now may not be allowed to read.
+    """
+    if "/" in argv[0]:
+        os.execve(argv[0], argv, env)  # noqa: S606
+    for directory in env["PATH"].split(":"):
+        try:
+            os.execve(f"{directory or '.'}/{argv[0]}", argv, env)  # noqa: S606
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    raise FileNotFoundError(2, "not found", argv[0])
 
 
 def _fail(report: int, text: str) -> None:

@@ -133,12 +133,11 @@ def _of_ended(w: Wanted | None, seen: Seen, known: Knowledge, failed: str) -> tu
     if known.progress:
         return "starting", known.progress
     words = how_it_ended(seen)
-    if seen.state == "restarting" or failed:
-        return "failed", failed or words
     if seen.ended == "hand":
-        return "exited", f"stopped by hand; {words}"
-    if w is not None and (w.restart == "always" or (w.restart == "on-failure" and seen.exit_code != 0)):
-        return "failed", words
+        return ("failed", failed) if failed else ("exited", f"stopped by hand; {words}")
+    again = w is not None and (w.restart == "always" or (w.restart == "on-failure" and seen.exit_code != 0))
+    if seen.state == "restarting" or again:
+        return "failed", failed or words
     return "exited", words
 
 
@@ -149,5 +148,8 @@ def how_it_ended(seen: Seen) -> str:
         return f"killed: out of memory{limit}"
     if seen.error:
         return f"it could not be started: {' '.join(seen.error.split())[-240:]}"
+    if seen.exit_code == 127 and " exec " in seen.last_line and " failed: " in seen.last_line:
+        # Said by the init process that every container begins with.
+        return f"the command cannot be started: {seen.last_line.partition(' exec ')[2]}"
     code = "an unknown exit code" if seen.exit_code is None else f"exit code {seen.exit_code}"
     return f"ended with {code}" + (f": {seen.last_line}" if seen.last_line else "")
