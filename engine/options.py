@@ -39,6 +39,7 @@ class Options:
     git_user: str = ""
     ssh_key: Path | None = None
     signers: Path | None = None
+    trusted_proxies: int = 0
     webhook_secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property

@@ -32,11 +32,13 @@ from automator67.engine.poster import Poster
 from automator67.engine.reconcile import Outcome, Reconciler
 from automator67.engine.source import SourceError, open_source
 from automator67.engine.store.database import Store, StoreUnavailable, open_store
+from automator67.engine.store.facts import set_fact
 
 log = logging.getLogger("automator67.engine")
 
 TICK_SECONDS = 1.0
 TIDY_HOURS = 1
+NOTE_SECONDS = 60.0
 
 
 class EngineError(Exception):
@@ -68,6 +70,7 @@ class Engine:
         self._poster = Poster(store, options, self._source.mirror)
         self._inbox = Inbox(options.state / "inbox")
         self._broker = TaskBroker()
+        self._looked = self._noted = 0.0
 
     async def serve(self) -> None:
         """Run until told to stop."""
@@ -113,6 +116,7 @@ class Engine:
     def _once(self, now: float, fetch: bool) -> Outcome:
         fetch = take_deliveries(self._inbox, self._store, now) > 0 or fetch
         outcome = self._reconciler.once(now, fetch=fetch)
+        self._looked = now
         self._poster.wake()
         return outcome
 
@@ -133,8 +137,18 @@ class Engine:
             self._loop.request("a node's silence")
         try:
             await asyncio.to_thread(self._registry.flush)
+            if self._looked - self._noted >= NOTE_SECONDS or not self._noted:
+                await asyncio.to_thread(self._note, self._looked)
         except StoreUnavailable as error:
             log.warning("%s", error)
+
+    def _note(self, looked: float) -> None:
+        """Write down, about once a minute, that the engine lives: the page warns when it stops doing so."""
+        with self._store.begin() as tx:
+            if not self._noted:
+                set_fact(tx, "engine_started", str(steady_now()))
+            set_fact(tx, "reconciled_at", str(looked))
+        self._noted = max(looked, 1.0)
 
     async def _tidy(self) -> None:
         await self._loop.run_blocking(self._source.tidy)

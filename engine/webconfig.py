@@ -14,7 +14,7 @@ def write_web_config(options: Options) -> None:
         "repository": options.repository,
         "branch": options.branch,
         "secrets": {forge: list(secrets) for forge, secrets in options.webhook_secrets.items()},
-        "trusted_proxies": 0,
+        "trusted_proxies": options.trusted_proxies,
         "store": options.store,
     }
     path = options.state / "web.json"

@@ -24,6 +24,8 @@ _OPTIONS = [
     click.option("--web", default="127.0.0.1:6780", show_default=True, envvar="A67_WEB", help="Page and webhooks."),
     click.option("--poll", default="", envvar="A67_POLL", help="Look this often; default 60s, 1s for a local path."),
     click.option("--forge-url", default="", envvar="A67_FORGE_URL", help="API base URL of a GitHub Enterprise."),
+    click.option("--trusted-proxies", type=click.IntRange(0, 10), default=0, envvar="A67_TRUSTED_PROXIES",
+                 help="How many reverse proxies stand before --web; their X-Forwarded-For is believed."),
     click.option("--git-user", default="", envvar="A67_GIT_USER", help="User name for https; default: a token's."),
     click.option("--ssh-key", type=click.Path(path_type=Path, exists=True, dir_okay=False), envvar="A67_SSH_KEY"),
     click.option(
@@ -68,4 +70,5 @@ def argv_of(options: Options) -> list[str]:
         argv += [flag, value] if value else []
     for flag, file in (("--ssh-key", options.ssh_key), ("--signers", options.signers)):
         argv += [flag, str(file)] if file else []
+    argv += ["--trusted-proxies", str(options.trusted_proxies)]
     return argv + [part for name in options.names for part in ("--name", name)]

@@ -13,15 +13,23 @@ _LONG = 80
 def field_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[FieldChange, ...]:
     """Return the changed keys in the order of the new document, then those that went away.
 
-    A value that is not there is an empty text. Secrets are references in both documents, so no value can show.
+    A value that is not there is an empty text. Secrets are references in both documents, so no value can show; values
+    of environment variables are not shown either, since people put secrets there all the same.
     """
     before, after = _flatten(old), _flatten(new)
     keys = [*after, *(key for key in before if key not in after)]
     return tuple(
-        FieldChange(key, _cut(before.get(key, "")), _cut(after.get(key, "")))
+        FieldChange(key, *_shown(key, before.get(key, ""), after.get(key, "")))
         for key in keys
         if before.get(key) != after.get(key)
     )
+
+
+def _shown(key: str, old: str, new: str) -> tuple[str, str]:
+    if key.startswith("env."):
+        old, new = (text if text.startswith("secret ") or not text else "a value" for text in (old, new))
+        new = "another value" if old == new else new
+    return _cut(old), _cut(new)
 
 
 def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

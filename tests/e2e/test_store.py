@@ -55,9 +55,13 @@ def test_opening_again_keeps_what_is_there(store_url: str) -> None:  # noqa: F81
 
 
 def test_a_failed_transaction_leaves_nothing(store: Store) -> None:
-    with pytest.raises(RuntimeError), store.begin() as tx:
-        facts.set_fact(tx, "head", "abc")
-        raise RuntimeError
+    def broken() -> None:
+        with store.begin() as tx:
+            facts.set_fact(tx, "head", "abc")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        broken()
     with store.read() as tx:
         assert facts.fact(tx, "head") == ""
 

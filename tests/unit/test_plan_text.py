@@ -24,6 +24,12 @@ def test_secrets_show_by_name_only() -> None:
     assert changes == (FieldChange("env.DB", "secret a", "secret b"),)
 
 
+def test_values_of_the_environment_do_not_show() -> None:
+    changes = field_changes({"env": {"A": "hunter2", "B": "x"}}, {"env": {"A": "hunter3", "C": "y"}})
+    shown = [(c.path, c.old, c.new) for c in changes]
+    assert shown == [("env.A", "a value", "another value"), ("env.C", "", "a value"), ("env.B", "a value", "")]
+
+
 def test_long_values_that_differ_at_their_end_are_still_a_change() -> None:
     (change,) = field_changes({"command": "x" * 200 + "a"}, {"command": "x" * 200 + "b"})
     assert len(change.new) == 80

@@ -1,0 +1,133 @@
+"""Placement by the thousand: never over capacity, never where it is not allowed, spread, stable, explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automator67.engine.desired import App, Node, Origin, Place
+from automator67.engine.nodes.placement import CPU_OVERCOMMIT, SYSTEM_MEMORY, Ledger, explain, misplaced, place
+from automator67.engine.observed import NodeView
+from tests.support.world import app, node_view
+
+MI = 2**20
+states = st.sampled_from(["healthy", "healthy", "healthy", "suspect", "unavailable", "never", "revoked"])
+
+
+@st.composite
+def clusters(draw: st.DrawFn) -> tuple[dict[str, Node], dict[str, NodeView]]:
+    nodes, views = {}, {}
+    for n in range(draw(st.integers(1, 6))):
+        name = f"n{n}"
+        nodes[name] = Node(
+            name, Origin("", ""), kind=draw(st.sampled_from(["agent", "agent", "agent", "render"])),
+            region=draw(st.sampled_from(["eu", "us", ""])), provider=draw(st.sampled_from(["a", "b", ""])),
+            memory=draw(st.sampled_from([None, 128 * MI, 512 * MI])),
+            schedulable=draw(st.sampled_from([True, True, False])),
+        )  # fmt: skip
+        view = node_view(name, SYSTEM_MEMORY + draw(st.integers(0, 8)) * 64 * MI)
+        views[name] = replace(
+            view, state=draw(states), reported=draw(st.sampled_from([True, True, False])),
+            disk_used=draw(st.sampled_from([0, view.disk])), failures=draw(st.integers(0, 5)),
+            cpu=draw(st.sampled_from([0.5, 2.0])),
+        )  # fmt: skip
+    return nodes, views
+
+
+@st.composite
+def apps(draw: st.DrawFn) -> list[App]:
+    return [
+        app(
+            f"a{n}", replicas=draw(st.integers(1, 4)),
+            memory=draw(st.sampled_from([32, 64, 128])) * MI, cpu=draw(st.sampled_from([0.1, 0.5])),
+            place=Place(
+                draw(st.sampled_from(["node", "region", "provider", "none"])),
+                draw(st.sampled_from([(), (("region", "eu"),)])), (), draw(st.sampled_from([(), ("n0",)])),
+            ),
+        )
+        for n in range(draw(st.integers(1, 5)))
+    ]  # fmt: skip
+
+
+def put(wanted: Sequence[App], ledger: Ledger) -> list[tuple[App, str]]:
+    placed = []
+    for a in wanted:
+        for slot in range(a.replicas):
+            decision = place(a, slot, ledger)
+            if decision.node is not None:
+                ledger.take(a, slot, decision.node)
+                placed.append((a, decision.node))
+    return placed
+
+
+@given(clusters(), apps())
+def test_never_over_capacity_and_never_where_it_is_not_allowed(
+    cluster: tuple[dict[str, Node], dict[str, NodeView]], wanted: list[App]
+) -> None:
+    nodes, views = cluster
+    placed = put(wanted, Ledger(nodes, views))
+    for name, node in nodes.items():
+        here = [a for a, where in placed if where == name]
+        if not here:
+            continue
+        view = views[name]
+        assert (view.state, view.reported, node.kind, node.schedulable) == ("healthy", True, "agent", True)
+        memory = node.memory if node.memory is not None else view.memory - SYSTEM_MEMORY
+        assert sum(a.memory for a in here) <= memory
+        assert sum(a.cpu for a in here) <= CPU_OVERCOMMIT * view.cpu + 1e-6
+        assert all(misplaced(a, node, name) == "" for a in here)
+
+
+@given(st.integers(1, 6), st.integers(1, 6))
+def test_replicas_are_spread_evenly_over_equal_nodes(count: int, replicas: int) -> None:
+    nodes = {f"n{i}": Node(f"n{i}", Origin("", "")) for i in range(count)}
+    placed = put([app(replicas=replicas, memory=MI)], Ledger(nodes, {n: node_view(n) for n in nodes}))
+    counts = sorted(sum(where == n for _, where in placed) for n in nodes)
+    assert counts[-1] - counts[0] <= 1
+
+
+@given(clusters(), apps(), st.randoms())
+def test_the_order_of_nodes_does_not_matter(
+    cluster: tuple[dict[str, Node], dict[str, NodeView]], wanted: list[App], random: object
+) -> None:
+    nodes, views = cluster
+    names = list(nodes)
+    random.shuffle(names)  # type: ignore[attr-defined]
+    again = Ledger({n: nodes[n] for n in names}, views)
+    assert [w for _, w in put(wanted, Ledger(nodes, views))] == [w for _, w in put(wanted, again)]
+
+
+@given(clusters(), apps())
+def test_every_node_is_explained(cluster: tuple[dict[str, Node], dict[str, NodeView]], wanted: list[App]) -> None:
+    nodes, views = cluster
+    ledger = Ledger(nodes, views)
+    decision = explain(wanted[0], 0, ledger)
+    assert {s.node for s in decision.scores} | {r.node for r in decision.refusals} == set(nodes)
+    assert all(r.reason for r in decision.refusals)
+    assert all(0 <= s.total <= 1 for s in decision.scores)
+    assert decision.reason
+    assert decision.node == place(wanted[0], 0, ledger).node
+
+
+def test_two_replicas_go_to_two_providers() -> None:
+    nodes = {n: Node(n, Origin("", ""), provider=p) for n, p in (("a1", "a"), ("a2", "a"), ("b1", "b"))}
+    placed = put([app(replicas=2, place=Place("provider"))], Ledger(nodes, {n: node_view(n) for n in nodes}))
+    assert {nodes[where].provider for _, where in placed} == {"a", "b"}
+
+
+def test_reasons_are_for_people() -> None:
+    small = {"n0": Node("n0", Origin("", ""), memory=100 * MI)}
+    decision = place(app(), 0, Ledger(small, {"n0": node_view("n0")}))
+    assert decision.node is None
+    assert decision.reason == "n0: needs 128Mi of memory, 100Mi of 100Mi is free"
+
+
+def test_a_preferred_node_wins_whenever_it_can() -> None:
+    nodes = {f"n{i}": Node(f"n{i}", Origin("", "")) for i in range(3)}
+    ledger = Ledger(nodes, {n: node_view(n) for n in nodes})
+    ledger.take(app(), 0, "n2")
+    assert place(app(), 1, ledger, prefer_node="n2").node == "n2"
+    assert place(app(), 1, ledger, prefer_node="n2", exclude=frozenset({"n2"})).node != "n2"
