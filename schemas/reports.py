@@ -74,7 +74,7 @@ def _printable(text: str) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return _printable(text).replace("%", "%25")
 
 
 def _property(text: str) -> str:
