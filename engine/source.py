@@ -33,12 +33,9 @@ class Source:
     def fetch(self) -> str:
         """Return the commit at the tip of the branch. Raises SourceError; then nothing has changed."""
         try:
-            fetched = self.mirror.fetch(self._signed if self._signers else None)
+            return self.mirror.fetch(self._signed if self._signers else None).head
         except (RemoteError, Unsigned) as error:
             raise SourceError(str(error)) from error
-        if fetched.head is None:
-            raise SourceError(fetched.reason)
-        return fetched.head
 
     def last_head(self) -> str:
         """Return the commit that was fetched last, or nothing."""

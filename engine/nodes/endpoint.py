@@ -29,6 +29,8 @@ log = logging.getLogger("automator67.endpoint")
 
 MAX_BODY = 2**20
 MAX_WAIT = 55.0
+KEEP_SECONDS = 5.0
+"""An idle connection costs memory for longer than a handshake costs time: agents make a new one per heartbeat."""
 LEASE_SECONDS = 150.0
 BEATS_PER_SECOND = 50.0
 """Above this rate over all agents, heartbeats are spread further apart."""
@@ -82,7 +84,7 @@ class Endpoint:
         app.router.add_get("/v1/desired", self._desired)
         app.router.add_post("/v1/tasks/{id}", self._task)
         self._runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, keepalive_timeout=120.0, shutdown_timeout=2.0
+            app, access_log=None, handler_cancellation=True, keepalive_timeout=KEEP_SECONDS, shutdown_timeout=2.0
         )
         await self._runner.setup()
         context = self._authority.server_context(names)
