@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from automator67.engine.desired import App, Node, Origin, Place
 from automator67.engine.nodes.placement import CPU_OVERCOMMIT, SYSTEM_MEMORY, Ledger, explain, misplaced, place
-from automator67.engine.observed import NodeView
+from automator67.engine.observed import NodeState, NodeView
 from tests.support.world import app, node_view
 
 MI = 2**20
-states = st.sampled_from(["healthy", "healthy", "healthy", "suspect", "unavailable", "never", "revoked"])
+states: st.SearchStrategy[NodeState] = st.sampled_from(
+    ("healthy", "healthy", "healthy", "suspect", "unavailable", "never", "revoked")
+)
 
 
 @st.composite
@@ -131,3 +133,62 @@ def test_a_preferred_node_wins_whenever_it_can() -> None:
     ledger.take(app(), 0, "n2")
     assert place(app(), 1, ledger, prefer_node="n2").node == "n2"
     assert place(app(), 1, ledger, prefer_node="n2", exclude=frozenset({"n2"})).node != "n2"
+
+
+@given(clusters(), apps(), st.data())
+def test_a_node_that_joins_or_leaves_moves_only_its_own(
+    cluster: tuple[dict[str, Node], dict[str, NodeView]], wanted: list[App], data: st.DataObject
+) -> None:
+    """What is asked for again where it is stays there; only the lost node's instances go elsewhere."""
+    nodes, views = cluster
+    first: dict[tuple[str, int], str] = {}
+    ledger = Ledger(nodes, views)
+    for a in wanted:
+        for slot in range(a.replicas):
+            if (chosen := place(a, slot, ledger).node) is not None:
+                ledger.take(a, slot, chosen)
+                first[a.name, slot] = chosen
+    lost = data.draw(st.sampled_from(sorted(nodes)))
+    remaining = {n: v for n, v in views.items() if n != lost}
+    joined = nodes | {"new": Node("new", Origin("", ""))}
+    later = Ledger(joined, remaining | {"new": node_view("new"), lost: replace(views[lost], state="unavailable")})
+    for a in wanted:
+        for slot in range(a.replicas):
+            before = first.get((a.name, slot))
+            if before is None or before == lost:
+                continue
+            assert place(a, slot, later, prefer_node=before).node == before
+            later.take(a, slot, before)
+    assert all(lost not in later.peers(a.name) for a in wanted)
+
+
+@given(clusters(), apps())
+def test_an_app_that_can_be_spread_is_spread(
+    cluster: tuple[dict[str, Node], dict[str, NodeView]], wanted: list[App]
+) -> None:
+    """A node gets a second replica only when no node without one could have taken it."""
+    nodes, views = cluster
+    ledger = Ledger(nodes, views)
+    for a in (a for a in wanted if a.place.spread != "none"):
+        for slot in range(a.replicas):
+            chosen = place(a, slot, ledger).node
+            if chosen is None:
+                continue
+            taken = frozenset(ledger.peers(a.name))
+            if chosen in taken:
+                assert place(a, slot, ledger, exclude=taken).node is None
+            ledger.take(a, slot, chosen)
+
+
+@given(clusters(), apps())
+def test_what_is_taken_and_given_back_changes_no_choice(
+    cluster: tuple[dict[str, Node], dict[str, NodeView]], wanted: list[App]
+) -> None:
+    fresh, used = Ledger(*cluster), Ledger(*cluster)
+    exact = [replace(a, cpu=0.25) for a in wanted]
+    for count in (Ledger.take, Ledger.release):
+        for a in exact:
+            for name in cluster[0]:
+                count(used, a, 0, name)
+    assert [used.peers(a.name) for a in exact] == [() for _ in exact]
+    assert put(exact, used) == put(exact, fresh)
