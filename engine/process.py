@@ -64,7 +64,7 @@ class Engine:
         self._store = store
         older = (options.state / "ca" / "ca.pem").exists()
         self._authority = Authority.open(options.state / "ca")
-        self._registry = Registry(store, steady_now)
+        self._registry = Registry(store, steady_now, revoked=self._authority.revocations())
         self._source = open_source(options)
         self._reconciler = Reconciler(store, self._source, self._registry, started=steady_now(), store_lost=older)
         self._poster = Poster(store, options, self._source.mirror)
@@ -175,7 +175,10 @@ class Engine:
         return {**made, "url": f"https://{self._names(host)[0]}:{port}"}
 
     async def _revoke(self, node: str) -> Mapping[str, Any]:
-        if not await asyncio.to_thread(self._registry.revoke, node):
+        known = await asyncio.to_thread(self._registry.revoke, node)
+        if known:
+            await asyncio.to_thread(self._authority.set_revoked, node, steady_now())
+        else:
             raise ControlError(f"no node {node} has joined; see automator67 node list")
         self._loop.request(f"node {node} was revoked")
         return {"node": node}

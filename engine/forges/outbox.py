@@ -20,6 +20,9 @@ from automator67.engine.store.tables import posts
 NEVER = 9e15
 """``next_at`` of a row whose two sides agree: keeps it out of the index range that is looked through."""
 
+PENDING_SECONDS = 1.0
+"""How long a pending status waits before it is posted: what is over by then is told by its result alone."""
+
 _FIRST_DELAY, _LONGEST_DELAY = 2.0, 900.0
 _PERMANENT_DELAY = 3600.0
 _MAX_ERROR = 500
@@ -32,7 +35,8 @@ def want(tx: Connection, commit: str, statuses: Sequence[Status], now: float) ->
     for context, status in wanted.items():
         row = rows.get(context)
         if row is None:
-            values = {"state": status.state, "description": status.description, "wanted_at": now, "next_at": now}
+            values = {"state": status.state, "description": status.description, "wanted_at": now}
+            values["next_at"] = now + _patience(status.state)
             tx.execute(insert(posts).values(commit_id=commit, context=context, **values))
             continue
         due = next_post(status, Posted(row.posted_state, row.posted_description, row._mapping["count"]))
@@ -40,9 +44,13 @@ def want(tx: Connection, commit: str, statuses: Sequence[Status], now: float) ->
         if (state, text) == (row.state, row.description):
             continue
         # A forge that refuses now is not asked sooner because there is more to say.
-        waits = row.next_at if row.attempts and row.next_at < NEVER else now
+        waits = row.next_at if row.attempts and row.next_at < NEVER else now + _patience(state)
         values = {"state": state, "description": text, "wanted_at": now, "next_at": waits if due else NEVER}
         tx.execute(update(posts).where(_is(commit, context)).values(**values))
+
+
+def _patience(state: str) -> float:
+    return PENDING_SECONDS if state == "pending" else 0.0
 
 
 def due(tx: Connection, now: float, limit: int = 100) -> list[Due]:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import json
 import os
 import re
 import ssl
@@ -143,6 +144,26 @@ class Authority:
             f"{certificate.serial_number:x}",
             certificate.not_valid_after_utc.timestamp(),
         )
+
+    def revocations(self) -> dict[str, float]:
+        """Return the nodes that were refused, with when; kept beside the CA, so that a lost store lets nobody in."""
+        try:
+            data = json.loads((self._directory / "revoked.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise CertificateError(f"the list of revoked nodes in {self._directory} cannot be read: {error}") from error
+        return {str(node): float(at) for node, at in data.items()}
+
+    def set_revoked(self, node: str, at: float | None) -> None:
+        """Remember that a node is refused since ``at`` (seconds since the epoch), or (None) that it is not any more."""
+        known = self.revocations()
+        if at is None and node not in known:
+            return
+        known.pop(node, None)
+        if at is not None:
+            known[node] = at
+        _write_secret(self._directory / "revoked.json", json.dumps(known).encode())
 
     def check_renewal(self, certificate_pem: str, csr_pem: str, signature: str, now: datetime) -> Identity:
         """Return who asks for a renewal over a connection without a client certificate (theirs may have expired).

@@ -146,6 +146,7 @@ class Endpoint:
         except CertificateError as error:
             raise _refusal(422, str(error), "") from error
         await asyncio.to_thread(self._registry.enrolled, node, issued.serial, issued.expires)
+        await asyncio.to_thread(self._authority.set_revoked, node, None)
         log.info("node joined", extra={"node": node})
         self._on_change(f"node {node} joined")
         answer = {"node": node, "cloud": self._cloud(), "certificate": issued.pem, "ca": self._authority.pem}

@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection
-
 from automator67.engine.desired import Node, Settings
 from automator67.engine.nodes.certificates import AGENT_LIFE, Identity
 from automator67.engine.nodes.judgement import Signs, Verdict, judge_nodes
@@ -68,9 +66,15 @@ class Registry:
     """All nodes that ever joined. ``woken`` is called (from any thread) with a node whose desired state changed."""
 
     def __init__(
-        self, store: Store, clock: Callable[[], float], monotonic: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+        revoked: Mapping[str, float] | None = None,
     ) -> None:
+        """``revoked``: nodes and when they were refused, as known outside the store (which may have been lost)."""
         self._store = store
+        self._revoked = dict(revoked or {})
         self._clock = clock
         self._monotonic = monotonic
         self._lock = threading.RLock()
@@ -138,7 +142,9 @@ class Registry:
             if entry is None:
                 # A store that was lost: the CA has survived, and its certificates are still good.
                 entry = self._nodes[identity.node] = _Entry(
-                    NodeRecord(identity.node, identity.serial, identity.expires)
+                    NodeRecord(
+                        identity.node, identity.serial, identity.expires, revoked_at=self._revoked.get(identity.node)
+                    )
                 )
                 entry.dirty = True
             if entry.record.revoked_at is not None:
@@ -278,18 +284,6 @@ class Registry:
 
     def _log(self, kind: str, node: str, message: str) -> None:
         self._events.append((self._clock(), kind, f"node/{node}", message, ""))
-
-
-def views_from_store(tx: Connection, nodes: Mapping[str, Node], now: float) -> dict[str, NodeView]:
-    """Return nodes as the engine last wrote them down, for a process that is not the engine."""
-    records = {r.name: r for r in node_records(tx)}
-    views = {n: NodeView(n, "never", "no agent has joined as this node yet") for n in nodes if n not in records}
-    for name, r in records.items():
-        report = read_report(name, r.report, now) if r.report else None
-        views[name] = view_of(
-            name, report, r.report.get("usage", {}), r.state, r.state_reason, r.last_seen, fresh=True  # type: ignore[arg-type]
-        )  # fmt: skip
-    return views
 
 
 def _signs(entry: _Entry | None, mono: float) -> Signs:

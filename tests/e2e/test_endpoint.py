@@ -15,11 +15,15 @@ from http.client import HTTPSConnection
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import hashes
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import select
 
+from automator67.engine.clock import steady_now
 from automator67.engine.desired import Settings
+from automator67.engine.nodes.certificates import identity_of
+from automator67.engine.nodes.registry import IdentityRefused, Registry
 from automator67.engine.store.tables import events, join_tokens
 from tests.support.agents_endpoint import EndpointThread, Speaker
 from tests.support.cloud import wait_for
@@ -149,6 +153,19 @@ def test_revocation_bites_at_once_also_while_held(endpoint: EndpointThread, node
     node.join("hel1")
     assert node.beat()[0] == 200, "a new token lets it in again"
     assert old != node.certificate
+
+
+def test_a_lost_store_lets_no_revoked_node_in(endpoint: EndpointThread, node: Speaker) -> None:
+    endpoint.authority.set_revoked("hel1", time.time())
+    fresh = Registry(endpoint.store, steady_now, revoked=endpoint.authority.revocations())
+    certificate = x509.load_pem_x509_certificate(node.certificate.encode())
+    identity = identity_of(certificate.public_bytes(serialization.Encoding.DER))
+    with pytest.raises(IdentityRefused, match="revoked"):
+        fresh.admit(identity)
+    assert Registry(endpoint.store, steady_now).admit(identity) == "hel1"
+    node.certificate = ""
+    node.join("hel1")
+    assert endpoint.authority.revocations() == {}
 
 
 def test_renewal_works_with_an_expired_certificate(endpoint: EndpointThread, node: Speaker) -> None:
