@@ -7,8 +7,8 @@ import random
 import threading
 
 from automator67.engine.clock import steady_now
-from automator67.engine.forges import outbox
 from automator67.engine.forges.choose import reporter_for
+from automator67.engine.forges.outbox import deliver, next_due
 from automator67.engine.options import Options
 from automator67.engine.repo.mirror import Mirror
 from automator67.engine.repo.note_ref import NoteRef
@@ -53,10 +53,10 @@ class Poster:
             self._wanted.wait(pause)
             self._wanted.clear()
             try:
-                failures = outbox.deliver(self._store, self._reporter, steady_now, self._random)
+                failures = deliver(self._store, self._reporter, steady_now, self._random)
                 self._say(failures[0] if failures else "")
                 with self._store.read() as tx:
-                    soon = outbox.next_due(tx)
+                    soon = next_due(tx)
                 pause = LONGEST_SLEEP if soon is None else min(LONGEST_SLEEP, max(0.05, soon - steady_now()))
             except StoreUnavailable as error:
                 self._say(str(error))

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from automator67.engine import crash, reports
 from automator67.engine.copies import Copy
 from automator67.engine.desired import Desired
-from automator67.engine.forges import outbox
+from automator67.engine.forges.outbox import want
 from automator67.engine.forges.statuses import Status
 from automator67.engine.judge import AppState, judge
 from automator67.engine.observed import Observed
@@ -61,7 +61,7 @@ class CommitReporter:
                 first = str(errors[0])
                 set_commit(tx, commit, "invalid", first, now, problems=[p.as_data() for p in errors])
                 said = [reports.of_plan("", len(errors), first), reports.of_apply("invalid", "refused: " + first)]
-                outbox.want(tx, commit, [_status(s) for s in said], now)
+                want(tx, commit, [_status(s) for s in said], now)
                 add_events(tx, [(now, "refused", "repository", first, commit)])
                 log.warning("commit refused: %s", first, extra={"commit": commit})
             else:
@@ -95,7 +95,7 @@ class CommitReporter:
                 set_commit(tx, commit, state, text, now, plan=first_plan)
                 self._announce(tx, commit, state, text, now)
             set_app_states(tx, before, states, now)
-            outbox.want(tx, commit, [_status(s) for s in said], now)
+            want(tx, commit, [_status(s) for s in said], now)
         self._record, self._states, self._said = None, states, (commit, said)
 
     def _remembered(self, commit: str) -> tuple[CommitRecord | None, dict[str, AppState]]:
