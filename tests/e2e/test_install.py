@@ -16,9 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {"example-config-repo": "example"}
 """Folders of the repository whose name cannot be an import name."""
 
-NO_INDEX = re.compile(
-    r"No matching distribution found|ConnectionError|NewConnectionError|Could not fetch URL|timed out"
-)
+RUNTIME = (".py", "py.typed", ".json", ".html", ".css", ".js", ".svg", ".mako")
+"""How the names of files end that are needed at run time."""
+
+NO_INDEX = re.compile(r"\(from versions: none\)|NewConnectionError|ConnectTimeout|Could not fetch URL")
+"""What pip says when it reaches no index; a version that does not exist reads differently."""
 
 
 def source_files() -> list[str]:
