@@ -53,6 +53,7 @@ class DockerWatch(threading.Thread):
         self._history: dict[str, History] = {}
         self._last_signal: dict[str, float] = {}
         self._ran_out: set[str] = set()
+        self._ended: set[str] = set()
         self._foreign: tuple[Foreign, ...] = ()
         self._volumes: tuple[tuple[str, int, str], ...] = ()
         self._strikes = 0
@@ -201,22 +202,27 @@ class DockerWatch(threading.Thread):
         elif action == "stop":
             history = history._replace(by_hand=True)
         elif action == "oom":
+            # It may be told after the end that it caused, and then the engine's own record does not have it.
             self._ran_out.add(container)
+            history = history._replace(oom=history.oom or container in self._ended)
         elif action == "die":
             code = str(attributes.get("exitCode", ""))
             signalled = now - self._last_signal.get(container, -60.0) < 15
             oom = container in self._ran_out
             self._ran_out.discard(container)
+            self._ended.add(container)
             history = History(history.by_hand or signalled, int(code) if code.isdigit() else None, oom)
         elif action == "start":
             history = history._replace(by_hand=False)
             self._last_signal.pop(container, None)
+            self._ended.discard(container)
         self._history[container] = history
 
     def _forget(self, container: str) -> None:
         for table in (self._table, self._history, self._last_signal, self._recheck):
             table.pop(container, None)
         self._ran_out.discard(container)
+        self._ended.discard(container)
 
     def _tell(self, health: str, detail: str = "", ticket: int = 0) -> None:
         seen = tuple(self._table.values())

@@ -13,7 +13,7 @@ import pytest
 from docker.errors import NotFound
 from docker.models.containers import Container
 
-from tests.support.fake_engine import Agent, FakeEngine, container_instance, http_probe, wait_for
+from tests.support.fake_engine import Agent, Doc, FakeEngine, container_instance, http_probe, wait_for
 from tests.support.images import busybox
 
 __all__ = ["busybox"]
@@ -117,8 +117,7 @@ def test_a_container_is_made_as_desired(engine: FakeEngine, client: docker.Docke
     volume = client.volumes.get(mount["Name"])
     assert (mount["Name"], mount["Destination"]) == (f"a67-{engine.cloud}-web-0-data", "/data")
     assert volume.attrs["Labels"]["a67.cloud"] == engine.cloud
-    beat = engine.last("n1")
-    assert beat is not None
+    beat = engine.latest("n1")
     assert beat["volumes"] == [{"app": "web", "slot": 0, "name": "data"}]
     assert beat["agent"]["rss"] > 0
 
@@ -170,12 +169,11 @@ def test_others_containers_are_reported_and_never_touched(
         running(engine, container_instance("web", busybox, *SLEEP))
         rev = engine.want("n1")
         engine.wait_applied("n1", rev)
-        wait_for("the foreign container", lambda: foreigner.name in [f["name"] for f in engine.last("n1")["foreign"]])
+        wait_for("the foreign container", lambda: foreigner.name in [f["name"] for f in engine.latest("n1")["foreign"]])
         for untouched in (foreigner, other_node):
             untouched.reload()
             assert untouched.status == "running"
-        beat = engine.last("n1")
-        assert beat is not None
+        beat = engine.latest("n1")
         assert other_node.name not in [f["name"] for f in beat["foreign"]]
     finally:
         other_node.remove(force=True)
@@ -281,14 +279,12 @@ def test_a_command_that_does_not_exist_is_said_in_words(engine: FakeEngine, busy
 
 @pytest.mark.parametrize("kind", ["http", "tcp", "command"])
 def test_probes_of_every_kind_turn_with_the_instance(engine: FakeEngine, busybox: str, kind: str) -> None:
-    probe = (
-        http_probe("/", interval=0.3, unhealthy_after=2, timeout=2)
-        | {
-            "http": {"kind": "http", "target": "/www/ok"},
-            "tcp": {"kind": "tcp", "target": ""},
-            "command": {"kind": "command", "target": "", "command": ["test", "-e", "/tmp/www/ok"]},
-        }[kind]
-    )
+    kinds: dict[str, Doc] = {
+        "http": {"kind": "http", "target": "/www/ok"},
+        "tcp": {"kind": "tcp", "target": ""},
+        "command": {"kind": "command", "target": "", "command": ["test", "-e", "/tmp/www/ok"]},
+    }
+    probe = http_probe("/", interval=0.3, unhealthy_after=2, timeout=2) | kinds[kind]
     script = (
         "mkdir /tmp/www; touch /tmp/www/ok; httpd -p 8080 -h /tmp; sleep 6; rm /tmp/www/ok; killall httpd; sleep 99"
     )
@@ -304,8 +300,7 @@ def test_an_existing_container_is_adopted_as_it_is(
 ) -> None:
     running(engine, container_instance("web", busybox, *SLEEP, adopt=foreigner.name))
     assert find(client, engine, "web-0-aaaa") is None
-    beat = engine.last("n1")
-    assert beat is not None
+    beat = engine.latest("n1")
     assert foreigner.name not in [f["name"] for f in beat["foreign"]]
     # Not desired under that name any more: it goes when the new revision runs.
     rev = engine.want("n1", container_instance("web", busybox, *SLEEP, rev="bbbb"))

@@ -213,6 +213,12 @@ class FakeEngine:
         """Return the last heartbeat of a node."""
         return next((h for h in reversed(self.heartbeats) if h["node"] == node), None)
 
+    def latest(self, node: str) -> Doc:
+        """Return the last heartbeat of a node that has sent one."""
+        beat = self.last(node)
+        assert beat is not None, f"{node} has sent no heartbeat"
+        return beat
+
     def instance(self, node: str, name: str) -> Doc | None:
         """Return an instance as it was last reported."""
         beat = self.last(node)
@@ -226,7 +232,8 @@ class FakeEngine:
             return found if found and all(found.get(k) == v for k, v in fields.items()) else None
 
         try:
-            return wait_for(f"{name} with {fields}", look, seconds)
+            found: Doc = wait_for(f"{name} with {fields}", look, seconds)
+            return found
         except AssertionError as e:
             log = "".join(agent.output() for agent in self.agents)[-3000:]
             raise AssertionError(f"{e}; it is {self.instance(node, name)}\n{log}") from None
@@ -243,7 +250,8 @@ class FakeEngine:
             return beat if beat and beat["rev_applied"] == rev else None
 
         try:
-            return wait_for(f"revision {rev} to be applied", look, seconds)
+            found: Doc = wait_for(f"revision {rev} to be applied", look, seconds)
+            return found
         except AssertionError as e:
             raise AssertionError(
                 f"{e}\n{self.last(node)}\n{''.join(a.output() for a in self.agents)[-3000:]}"
@@ -296,6 +304,8 @@ class FakeEngine:
         end = time.monotonic() + wait
         with self.changed:
             while self._server is server:
+                if node in self.revoked:
+                    raise PermissionError
                 known = self._desired.get(node)
                 tasks = self._tasks.pop(node, [])
                 if known is not None and known[0] != rev and not self.hold_back:
@@ -360,7 +370,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay quiet."""
 
     def _node(self) -> str | None:
-        names = (self.connection.getpeercert() or {}).get("subjectAltName", ())  # type: ignore[attr-defined]
+        names = (self.connection.getpeercert() or {}).get("subjectAltName", ())
         uri = next((value for kind, value in names if kind == "URI"), None)
         return uri.rpartition("/")[2] if uri else None
 
@@ -403,7 +413,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         query = parse_qs(url.query)
         rev, wait = query.get("rev", [""])[0], float(query.get("wait", ["50"])[0])
-        answer = engine.held(str(self._node()), rev, wait, self.server)
+        try:
+            answer = engine.held(str(self._node()), rev, wait, self.server)
+        except PermissionError:
+            self._answer(403, {"error": "this node is revoked", "hint": "join again"})
+            return
         self._answer(304 if answer is None else 200, answer)
 
     def do_POST(self) -> None:
