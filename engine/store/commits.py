@@ -40,12 +40,11 @@ def see_commit(tx: Connection, commit: str, author: str, subject: str, committed
         .values(state="superseded", finished_at=now, summary="a newer commit took over")
     )
     seq = (tx.scalar(select(func.max(commits.c.seq))) or 0) + 1
-    fresh = {"seq": seq, "seen_at": now, "state": "pending", "finished_at": None, "summary": "", "problems": "[]"}
+    fresh: dict[str, Any] = {"seq": seq, "seen_at": now, "state": "pending", "finished_at": None}
+    fresh |= {"summary": "", "problems": "[]", "plan": "{}"}
     if tx.execute(update(commits).where(commits.c.id == commit).values(**fresh)).rowcount == 0:
         tx.execute(
-            insert(commits).values(
-                id=commit, author=author, subject=subject, committed_at=committed_at, plan="{}", **fresh
-            )
+            insert(commits).values(id=commit, author=author, subject=subject, committed_at=committed_at, **fresh)
         )
 
 
