@@ -26,7 +26,8 @@ def refused(data: bytes) -> tuple[str, int, int]:
     started = time.process_time()
     source = read_yaml("f.yaml", data)
     assert time.process_time() - started < 3
-    assert source.value is None
+    if source.value is not None:
+        pytest.fail("it was read")  # without its value: written out, a hostile one would fill the memory
     problem = source.problems[0]
     assert problem.file == "f.yaml"
     assert 1 <= problem.line <= data.count(b"\n") + 1
