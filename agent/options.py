@@ -70,7 +70,7 @@ def parse(argv: list[str]) -> Arguments:
             positional.append(word)
     if len(positional) != _ARGUMENTS[command]:
         needed = "URL and TOKEN" if command == "join" else "no arguments"
-        raise UsageError(f"{command} takes {needed}, not {len(positional)} arguments")
+        raise UsageError(f"{command} takes {needed}; {len(positional)} given")
     if values["--runtime"] not in _RUNTIMES:
         raise UsageError(
             f"--runtime must be one of {', '.join(_RUNTIMES)}{_near(values['--runtime'], list(_RUNTIMES))}"
