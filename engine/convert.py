@@ -57,7 +57,7 @@ def node_of(name: str, document: Document, origin: Origin) -> Node:
         cpu=capacity.get("cpu"),
         memory=None if memory is None else size_bytes(memory),
         disk=None if disk is None else size_bytes(disk),
-        gateway=bool(document.get("gateway", False)),
+        gateway=document.get("gateway", False) is not False,
         schedulable=document.get("schedulable", True),
         quota=tuple(sorted((k, float(v)) for k, v in document.get("quota", {}).items() if isinstance(v, (int, float)))),
         document=document,
@@ -185,7 +185,7 @@ def _update(value: Any) -> Update:
 def _domains(document: Document) -> tuple[str, ...]:
     one = document.get("domain")
     listed = document.get("domains", ())
-    return tuple(d if isinstance(d, str) else d["name"] for d in ([one] if one else listed))
+    return tuple(d if isinstance(d, str) else d["name"] for d in [*([one] if one else []), *listed])
 
 
 def _pairs(labels: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

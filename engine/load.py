@@ -9,11 +9,12 @@ from typing import Protocol
 from automator67.engine.convert import app_of, node_of, settings_of
 from automator67.engine.desired import App, Desired, Node, Origin, Other, Settings
 from automator67.schemas.document import Document, read
+from automator67.schemas.kinds import YAML_KINDS, classify
 from automator67.schemas.problem import Problem
-from automator67.schemas.repository import check_documents
+from automator67.schemas.repository import MAX_TOTAL, check_documents, missing_settings
 from automator67.schemas.source import MAX_BYTES
 
-_LINK, _SUBMODULE = 0o120000, 0o160000
+_FILE, _LINK, _SUBMODULE = 0o100644, 0o120000, 0o160000
 
 
 class Entry(Protocol):
@@ -48,6 +49,7 @@ class Loader:
 
     def __init__(self) -> None:
         self._parsed: dict[tuple[str, str], _Parsed] = {}
+        self._before: dict[tuple[str, str], _Parsed] = {}
         self._problems: tuple[Problem, ...] = ()
         self._checked: frozenset[tuple[str, str]] = frozenset()
 
@@ -55,16 +57,19 @@ class Loader:
         """Return what the files ask for. ``read_blob(id)`` gives the content of a blob."""
         parsed: dict[tuple[str, str], _Parsed] = {}
         refused: list[Problem] = []
+        total = 0
         for entry in entries:
+            total += min(entry.size, MAX_BYTES)
+            if problem := _unreadable(entry, total):
+                refused.append(problem)
+                if problem.code == "too-much":
+                    break
+                continue
             key = (entry.path, entry.blob)
-            known = self._parsed.get(key)
-            if known is None:
-                if problem := _unreadable(entry):
-                    refused.append(problem)
-                    continue
-                known = _parse(entry.path, entry.blob, read_blob(entry.blob))
-            parsed[key] = known
-        self._parsed = parsed
+            # The load before the last counts too: a commit and its revert alternate.
+            known = self._parsed.get(key) or self._before.get(key)
+            parsed[key] = known or _parse(entry.path, entry.blob, read_blob)
+        self._before, self._parsed = self._parsed, parsed
         blobs = dict(parsed.keys())
         present = frozenset(parsed)
         if present != self._checked or not parsed:
@@ -72,13 +77,22 @@ class Loader:
                 check_documents((p.document for p in parsed.values()), lambda path: read_blob(blobs[path]))
             )
             self._checked = present
+        if not any(p.code == "too-much" for p in refused):
+            refused += missing_settings({*blobs, *(p.file for p in refused)})
         problems = (*refused, *self._problems)
         if any(p.severity == "error" for p in problems):
             return Loaded(None, problems)
         return Loaded(_desired(commit, list(parsed.values())), problems)
 
 
-def _unreadable(entry: Entry) -> Problem | None:
+def _unreadable(entry: Entry, total: int) -> Problem | None:
+    if entry.mode == _FILE and entry.size <= MAX_BYTES and total <= MAX_TOTAL:
+        return None
+    what = classify(entry.path)
+    if what.kind is None and not what.trouble:
+        # Nothing is read of it, whatever it is: a README may be a link.
+        return None
+
     def problem(code: str, message: str, hint: str) -> Problem:
         return Problem(code, entry.path, 1, 1, "", message, hint)
 
@@ -88,11 +102,15 @@ def _unreadable(entry: Entry) -> Problem | None:
         return problem("submodule", "this is a submodule", "put the files themselves here")
     if entry.size > MAX_BYTES:
         return problem("too-large", f"the file has {entry.size} bytes, more than {MAX_BYTES}", "split it")
+    if total > MAX_TOTAL:
+        text = f"up to this file there are more than {MAX_TOTAL} bytes in all"
+        return problem("too-much", text, "move out what is no configuration")
     return None
 
 
-def _parse(path: str, blob: str, data: bytes) -> _Parsed:
-    document = read(path, data)
+def _parse(path: str, blob: str, read_blob: Callable[[str], bytes]) -> _Parsed:
+    # Of secrets, queries and what means nothing to us only the name counts here.
+    document = read(path, read_blob(blob) if classify(path).kind in YAML_KINDS else b"")
     value, origin = document.value, Origin(path, blob)
     resource: Settings | Node | App | Other | None = None
     if value is not None:

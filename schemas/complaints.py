@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from functools import cache
+from itertools import islice
+from typing import Any, Final
 
-from jsonschema import Draft202012Validator
-
-from automator67.schemas.source import Path
+from automator67.schemas.source import MAX_PROBLEMS, Path
 
 _TYPES = {
     "string": "a text", "integer": "a whole number", "number": "a number", "boolean": "true or false",
@@ -18,8 +19,23 @@ _TYPES = {
 _BOUNDS = {
     "minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than", "exclusiveMaximum": "less than",
 }  # fmt: skip
-_SENSITIVE = frozenset({"password", "secret", "token", "to", "url", "access_key", "secret_key", "registry", "key"})
+_SENSITIVE = frozenset(
+    {"password", "secret", "token", "to", "url", "access_key", "secret_key", "client_secret", "registry", "key", "env"}
+)
 """Where somebody may have written a secret by mistake: such a value is never repeated in a message."""
+_MOST_ERRORS: Final = 4 * MAX_PROBLEMS
+_LONGEST_GUESS: Final = 60
+_FORMLESS: Final = "it does not have the form that is needed"
+_ALSO: Final = {
+    "ports": "port", "expose": "port", "environment": "env", "envs": "env", "env_file": "env", "entrypoint": "command",
+    "cmd": "command", "args": "command", "healthcheck": "health", "probe": "health", "build": "source", "git": "source",
+    "scale": "replicas", "count": "replicas", "instances": "replicas", "deploy": "update", "rollout": "update",
+    "hostname": "domain", "host": "domain", "url": "domain", "cron": "schedule", "mounts": "volumes",
+    "placement": "place", "affinity": "place", "constraints": "place", "limits": "resources",
+    "stop_grace_period": "stop_timeout",
+    "type": "kind", "size": "capacity", "location": "region", "nodes": "providers", "stores": "providers",
+}  # fmt: skip
+"""Words of other tools, and what they are called here; one counts only where that key exists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +49,47 @@ class Complaint:
 
 
 def complaints(schema: Mapping[str, Any], value: Any) -> list[Complaint]:
-    """Return everything wrong with a document, in its order; nothing when it is valid."""
+    """Return what is wrong with a document, at most ``MAX_PROBLEMS`` things; nothing when it is valid."""
     found: dict[tuple[Path, str], Complaint] = {}
-    for error in Draft202012Validator(schema).iter_errors(value):
-        for complaint in _of(error, schema):
+    for error in islice(_validator()(schema).iter_errors(value), _MOST_ERRORS):
+        for complaint in islice(_of(error, schema), MAX_PROBLEMS):
             found.setdefault((complaint.path, complaint.code), complaint)
-    return list(found.values())
+    return list(found.values())[:MAX_PROBLEMS]
+
+
+@cache
+def _validator() -> Any:
+    """Return the validator class; only a document that is wrong needs it, and its import takes long."""
+    from jsonschema import Draft202012Validator, ValidationError
+    from jsonschema.validators import extend
+
+    def pattern(_: Any, wanted: str, instance: Any, __: Any) -> Iterator[ValidationError]:
+        if isinstance(instance, str) and not _compiled(wanted).search(instance):
+            yield ValidationError("pattern")
+
+    checked: Any = extend(Draft202012Validator, {"pattern": pattern})  # type: ignore[no-untyped-call]
+    return checked
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Return a pattern of JSON Schema as one of Python, where $ is also true before a last line end."""
+    return re.compile(re.sub(r"(\\.|\[[^\]]*\])|\$", lambda m: m[1] or r"\Z", pattern))
 
 
 def _of(error: Any, schema: Mapping[str, Any]) -> Iterator[Complaint]:
     path: Path = tuple(error.absolute_path)
     keyword, wanted, value = str(error.validator), error.validator_value, error.instance
-    shown = "the value" if _SENSITIVE.intersection(path) else _shown(value)
+    shown = _safe(path, value)
     if keyword == "anyOf":
         yield from _any_of(error, schema)
     elif keyword == "additionalProperties" and wanted is False:
         known = list(error.schema.get("properties", {}))
         for key in value:
             if key not in known and not key.startswith("x-"):
-                yield Complaint("unknown-key", (*path, key), f"unknown key {key[:60]!r}", _nearest(key, known))
+                yield Complaint(
+                    "unknown-key", (*path, key), f"unknown key {key[:60]!r}", _belongs(key, known, path, schema)
+                )
     elif keyword == "required":
         missing = [key for key in wanted if key not in value]
         yield Complaint(
@@ -73,13 +111,7 @@ def _of(error: Any, schema: Mapping[str, Any]) -> Iterator[Complaint]:
             "bad-format", place, f"{what} is not valid here: {_description(error.schema)}", _sample(error.schema)
         )
     elif keyword in _BOUNDS:
-        bound = {
-            "minimum": "at least",
-            "maximum": "at most",
-            "exclusiveMinimum": "more than",
-            "exclusiveMaximum": "less than",
-        }
-        yield Complaint("out-of-range", path, f"{shown} must be {bound[keyword]} {wanted}")
+        yield Complaint("out-of-range", path, f"{shown} must be {_BOUNDS[keyword]} {wanted}")
     elif keyword in ("minItems", "minLength", "minProperties"):
         yield Complaint("too-short", path, f"at least {wanted} needed here, {len(value)} given", _sample(error.schema))
     elif keyword in ("maxItems", "maxLength", "maxProperties"):
@@ -100,12 +132,42 @@ def _any_of(error: Any, schema: Mapping[str, Any]) -> Iterator[Complaint]:
     if not fitting:
         hint = _sample(error.schema) or _sample(error.schema.get("anyOf", [{}])[0])
         path: Path = tuple(error.absolute_path)
-        shown = "the value" if _SENSITIVE.intersection(path) else _shown(error.instance)
-        text = f"{shown} is not valid here: {_description(error.schema)}"
+        text = f"{_safe(path, error.instance)} is not valid here: {_description(error.schema)}"
         yield Complaint("wrong-type", path, text, hint)
         return
     for inner in min(fitting, key=len):
-        yield from _of(inner, schema)
+        for complaint in _of(inner, schema):
+            said = _description(error.schema) if not inner.relative_path else ""
+            text = complaint.message.replace(_FORMLESS, said or _FORMLESS)
+            yield Complaint(complaint.code, complaint.path, text, complaint.hint or _sample(error.schema))
+
+
+def _belongs(key: str, known: list[str], path: Path, schema: Mapping[str, Any]) -> str:
+    """Say what an unknown key should be: another word here, else the same word in another place."""
+    if len(key) > _LONGEST_GUESS:
+        return "keys of your own begin with x-"
+    if key == "name" and not path:
+        return "the name of the file is its name: remove this"
+    if _ALSO.get(key.lower()) in known:
+        return f"did you mean {_ALSO[key.lower()]}?"
+    if near := get_close_matches(key, known, n=1, cutoff=0.8):
+        return f"did you mean {near[0]}?"
+    elsewhere = {place[:-1] for place in _places(schema, schema, ()) if place[-1] == key}
+    if len(elsewhere) == 1:
+        place = elsewhere.pop()
+        return f"it belongs into {'.'.join(place)}" if place else "it belongs to the top of the file"
+    return _nearest(key, known)
+
+
+def _places(node: Any, root: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield where each key of a schema is."""
+    for name, inner in node.get("properties", {}).items():
+        yield (*at, name)
+        yield from _places(inner, root, (*at, name))
+    if isinstance(node.get("items"), Mapping):
+        yield from _places(node["items"], root, at)
+    for branch in node.get("anyOf", ()):
+        yield from _places(branch, root, at)
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
@@ -126,6 +188,12 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _safe(path: Path, value: Any) -> str:
+    """Return what is at a path as it may be shown: a text where a secret belongs could be one."""
+    hidden = _SENSITIVE.intersection(path) and not isinstance(value, (dict, list)) and value is not None
+    return "the value" if hidden else _shown(value)
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else value[:59] + "…")
@@ -139,7 +207,7 @@ def _shown(value: Any) -> str:
 def _description(schema: Any) -> str:
     text = schema.get("description", "") if isinstance(schema, dict) else ""
     first = text.split(". ")[0].rstrip(".")
-    return first[:1].lower() + first[1:] if first else "it does not have the form that is needed"
+    return first[:1].lower() + first[1:] if first else _FORMLESS
 
 
 def _sample(schema: Any) -> str:

@@ -73,16 +73,18 @@ def _local(kind: Kind, path: str, data: bytes, value: Any) -> list[Problem]:
 
 
 def _lossy(path: str, data: bytes, value: Any, lossy: list[Path]) -> list[Problem]:
-    """In ``env`` a number is a text in the end: one that would be spelt differently there is refused."""
+    """In ``env`` a plain word is a text in the end: one that would be spelt differently there is refused."""
     wrong = [p for p in lossy if len(p) == 2 and p[0] == "env"]
     if not wrong:
         return []
     where = positions(path, data)
-    text = "this number would become {}"
-    hint = "quote it to keep its spelling"
-    return [
-        Problem("spelling", path, *position(where, p), dotted(p), text.format(value["env"][p[1]]), hint) for p in wrong
-    ]
+    found = []
+    for p in wrong:
+        word = value["env"][p[1]]
+        text = f"this {'word' if isinstance(word, bool) else 'number'} would become {str(word).lower()}"
+        hint = "quote it to keep its spelling"
+        found.append(Problem("spelling", path, *position(where, p), dotted(p), text, hint))
+    return found
 
 
 @cache

@@ -37,8 +37,10 @@ class Classified:
 
 def classify(path: str) -> Classified:
     """Return what a path relative to the repository's root (or configured folder) means."""
-    if path in (SETTINGS, "automator67.yml"):
+    if path == SETTINGS:
         return Classified("cloud", "cloud")
+    if path in ("automator67.yml", ".automator67.yaml", "automator67.yaml.txt"):
+        return _odd("this file is not read", f"call it {SETTINGS}")
     folder, _, rest = path.partition("/")
     if not rest:
         return Classified()

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, Final
 
+from automator67.schemas.cron import cron_fault
 from automator67.schemas.findings import Finding
 from automator67.schemas.kinds import Kind
 from automator67.schemas.shard_rules import shard_findings
 from automator67.schemas.source import Path
-from automator67.schemas.units import seconds
+from automator67.schemas.units import human_bytes, seconds, size_bytes
+
+LEAST_MEMORY: Final = 6 * 2**20
+"""The Docker Engine runs no container with less."""
+LEAST_INTERVAL: Final = 0.1
+LEAST_TIMEOUT: Final = 0.01
 
 
 def local_findings(kind: Kind, value: Mapping[str, Any]) -> Iterator[Finding]:
@@ -18,6 +27,9 @@ def local_findings(kind: Kind, value: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _app(value)
     elif kind == "cloud":
         yield from _cloud(value)
+    elif kind == "node":
+        for n, window in enumerate(value.get("maintenance", ())):
+            yield from _times(window, "schedule", ("maintenance", n))
     elif kind == "shard":
         yield from shard_findings(value)
 
@@ -29,7 +41,7 @@ def secret_references(value: Any, path: Path = ()) -> Iterator[Path]:
             yield (*path, "secret")
             return
         for key, inner in value.items():
-            if type(inner) is dict or type(inner) is list:
+            if (type(inner) is dict or type(inner) is list) and not key.startswith("x-"):
                 yield from secret_references(inner, (*path, key))
     elif type(value) is list:
         for n, inner in enumerate(value):
@@ -62,12 +74,21 @@ def _app(value: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("contradiction", ("runtime",), "the docker runtime needs an image or a source")
     if value.get("runtime") == "process" and "command" not in value:
         yield Finding("contradiction", ("runtime",), "the process runtime needs a command", "write command: [...]")
+    if value.get("runtime") == "process" and "image" in value:
+        yield Finding("contradiction", ("image",), "the process runtime runs no images", "remove runtime, or image")
+    if "domain" in value and "domains" in value:
+        yield Finding("contradiction", ("domain",), "there is domain and domains", "put all of them into domains")
+    memory = value.get("resources", {}).get("memory", "128Mi")
+    if size_bytes(memory) < LEAST_MEMORY:
+        hint = f"write for example {memory}Mi" if isinstance(memory, int) else "write for example 16Mi"
+        yield Finding("out-of-range", ("resources", "memory"), f"{human_bytes(size_bytes(memory))} is too little", hint)
+    yield from _commands(value)
     yield from _health(value)
-    seen: set[str] = set()
-    for n, volume in enumerate(value.get("volumes", ())):
-        if volume["name"] in seen:
-            yield Finding("duplicate", ("volumes", n, "name"), f"two volumes are called {volume['name']}")
-        seen.add(volume["name"])
+    yield from _volumes(value.get("volumes", ()))
+    if isinstance(value.get("schedule"), str):
+        yield from _times(value, "schedule", ())
+    elif isinstance(value.get("schedule"), Mapping):
+        yield from _times(value["schedule"], "cron", ("schedule",))
     update = value.get("update", {})
     if seconds(update.get("deadline", "5m")) <= seconds(update.get("healthy_for", "10s")):
         text = "no copy can be healthy long enough before the deadline"
@@ -76,9 +97,69 @@ def _app(value: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("contradiction", ("adopt",), "one container cannot be several replicas", "write replicas: 1")
 
 
+def _volumes(volumes: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    names: set[str] = set()
+    paths: set[str] = set()
+    for n, volume in enumerate(volumes):
+        path = volume["path"].rstrip("/")
+        if volume["name"] in names:
+            yield Finding("duplicate", ("volumes", n, "name"), f"two volumes are called {volume['name']}")
+        if not path or ".." in path.split("/"):
+            text = f"{volume['path']!r} cannot be the place of a volume"
+            yield Finding("bad-path", ("volumes", n, "path"), text, "write for example /data")
+        if path in paths:
+            yield Finding("duplicate", ("volumes", n, "path"), f"two volumes are at {path}")
+        backup = volume.get("backup")
+        if isinstance(backup, Mapping) and ("bucket" in backup) == ("url" in backup):
+            text = "a backup goes to exactly one of bucket and url"
+            yield Finding("contradiction", ("volumes", n, "backup"), text, "write for example bucket: backups")
+        names.add(volume["name"])
+        paths.add(path)
+
+
+def _times(value: Mapping[str, Any], key: str, path: Path) -> Iterator[Finding]:
+    """Yield what is wrong with a cron expression, and with the time zone beside it."""
+    if fault := cron_fault(value[key]):
+        yield Finding("bad-cron", (*path, key), fault, "write for example 0 3 * * *")
+    zone = value.get("timezone")
+    # A machine without zone data knows none; then nothing can be said.
+    if zone is not None and (known := _zones()) and zone not in known:
+        near = get_close_matches(zone, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "write for example Europe/Berlin"
+        yield Finding("unknown-timezone", (*path, "timezone"), f"there is no time zone {zone[:60]!r}", hint)
+
+
+@cache
+def _zones() -> frozenset[str]:
+    from zoneinfo import available_timezones
+
+    return frozenset(available_timezones())
+
+
+def _commands(value: Mapping[str, Any]) -> Iterator[Finding]:
+    """A command that is one text must be words, as a shell would split it."""
+    for path in (("command",), ("health", "command"), ("before", "command")):
+        holder = value.get(path[0]) if len(path) > 1 else value
+        command = holder.get(path[-1]) if isinstance(holder, Mapping) else None
+        if not isinstance(command, str):
+            continue
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            text = f"this cannot be split into words: {str(error).lower()}"
+            yield Finding("bad-command", path, text, "write a list: [program, argument]")
+        else:
+            if not words:
+                yield Finding("bad-command", path, "there is no program in it", "write a list: [program, argument]")
+
+
 def _health(value: Mapping[str, Any]) -> Iterator[Finding]:
     health = value.get("health")
     if isinstance(health, Mapping):
+        for key, least in (("interval", LEAST_INTERVAL), ("timeout", LEAST_TIMEOUT)):
+            if key in health and seconds(health[key]) < least:
+                text = f"{health[key]} is too short for a probe"
+                yield Finding("out-of-range", ("health", key), text, f"write at least {least * 1000:.0f}ms")
         kinds = [k for k in ("path", "tcp", "command") if k in health]
         if len(kinds) != 1:
             yield Finding("contradiction", ("health",), "a probe has exactly one of path, tcp, command")

@@ -25,7 +25,9 @@ class Problem:
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}:{self.column}: "
         place = f"{self.path}: " if self.path else ""
-        return f"{where}{place}{self.message}" + (f"; {self.hint}" if self.hint else "")
+        text = f"{where}{place}{self.message}" + (f"; {self.hint}" if self.hint else "")
+        # Names of files and keys come from outside; one line must stay one, and not move a terminal's cursor.
+        return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
     def as_data(self) -> dict[str, Any]:
         """Return the problem as plain data for JSON."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from automator67.schemas.rules import check
 from automator67.schemas.source import MAX_BYTES, positions
 
 MAX_FILES = 100_000
-MAX_TOTAL = 512 * 2**20
+MAX_TOTAL = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,17 @@ def check_documents(documents: Iterable[Document], read_again: Callable[[str], b
     return sorted(found, key=lambda p: (p.severity != "error", p.file, p.line, p.column))
 
 
+def missing_settings(paths: Iterable[str]) -> list[Problem]:
+    """Return the problem that a repository of these files has no settings.
+
+    An empty branch, or a folder that was moved, must not read as "nothing is wanted any more".
+    """
+    if SETTINGS in paths:
+        return []
+    hint = "every repository has one; it may say just name: home"
+    return [Problem("no-settings", SETTINGS, 1, 1, "", "this file is missing", hint)]
+
+
 def check_files(files: dict[str, bytes]) -> Report:
     """Return the report on files given by path (relative to the repository's root) and content."""
     problems = check_documents((read(path, data) for path, data in sorted(files.items())), files.__getitem__)
@@ -56,20 +68,39 @@ def check_directory(root: Path) -> Report:
     problems: list[Problem] = []
     total = 0
     for path in _listed(root):
-        name = path.relative_to(root).as_posix()
+        name = os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
         if path.is_symlink():
             problems.append(Problem("link", name, 1, 1, "", "this is a symbolic link", "put the file itself here"))
             continue
-        size = path.stat().st_size
-        total += size
+        try:
+            data = _content(path)
+        except OSError as error:
+            problems.append(Problem("file", name, 1, 1, "", f"this cannot be read: {error.strerror}"))
+            continue
+        if data is None:
+            problems.append(Problem("file", name, 1, 1, "", "this is not a file", "put a file here, or remove it"))
+            continue
+        total += len(data)
         if len(files) >= MAX_FILES or total > MAX_TOTAL:
-            problems.append(Problem("too-large", name, 1, 1, "", "the repository is too large to be checked"))
+            text = f"there are more than {MAX_FILES} files, or {MAX_TOTAL} bytes in all, up to this one"
+            problems.append(Problem("too-large", name, 1, 1, "", text, "move out what is no configuration"))
             break
-        with path.open("rb") as file:
-            # One byte more than is allowed shows that the file is too large, without reading all of it.
-            files[name] = file.read(MAX_BYTES + 1)
+        files[name] = data
     checked = check_files(files)
+    if files:
+        problems += missing_settings({*files, *(p.file for p in problems)})
     return Report(checked.files, (*problems, *checked.problems))
+
+
+def _content(path: Path) -> bytes | None:
+    """Return at most ``MAX_BYTES`` and one byte of a file, None when it is a pipe, a device or the like.
+
+    It is not followed when it has become a link, and a pipe that nobody writes to is not waited for.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        # One byte more than is allowed shows that the file is too large, without reading all of it.
+        return file.read(MAX_BYTES + 1) if stat.S_ISREG(os.fstat(handle).st_mode) else None
 
 
 def _listed(root: Path) -> list[Path]:

@@ -29,16 +29,20 @@ class _Names:
     buckets: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
     labels: dict[str, set[str]] = field(default_factory=dict)
+    sets: list[frozenset[tuple[str, str]]] = field(default_factory=list)
+    """The labels of each node."""
 
 
 def check(documents: Iterable[Document], locate: Locate) -> list[Problem]:
     """Return what is wrong across valid documents; ``locate(path)`` gives the positions in a file, when needed."""
+    documents = list(documents)
     usable = [d for d in documents if d.value is not None or d.kind in ("secret", "query")]
     names = _names(usable)
     findings: list[tuple[str, Finding]] = []
     for d in usable:
         if d.value is not None:
             findings += [(d.path, f) for f in _of_document(d, d.value, names)]
+    findings += _same_names(documents)
     findings += _cycles(usable, names)
     findings += _shared_domains(usable)
     findings += _capacity(usable, names)
@@ -66,8 +70,10 @@ def _names(documents: Sequence[Document]) -> _Names:
         kind = node.get("kind", "agent")
         labels = dict(node.get("labels", {})) | {"node": name, "region": node.get("region", "")}
         labels["provider"] = node.get("provider", "" if kind == "agent" else kind)
-        for key, value in labels.items():
-            names.labels.setdefault(key, set()).add(_word(value))
+        words = {key: _word(value) for key, value in labels.items()}
+        names.sets.append(frozenset(words.items()))
+        for key, word in words.items():
+            names.labels.setdefault(key, set()).add(word)
     return names
 
 
@@ -122,12 +128,35 @@ def _placement(value: Mapping[str, Any], names: _Names) -> Iterator[Finding]:
             severity: Literal["error", "warning"] = "error" if key == "require" else "warning"
             hint = near(word, there) or (f"nodes have {label}: {', '.join(sorted(there))}" if there else "")
             yield Finding("unknown-label", ("place", key, label), f"no node has {label}: {word}", hint, severity)
+    if len(place.get("require", ())) > 1:
+        yield from _all_required(place["require"], names)
     spread, replicas = place.get("spread", "node"), value.get("replicas", 1)
     if spread in ("region", "provider"):
         groups = {v for v in names.labels.get(spread, set()) if v}
         if replicas > 1 and len(groups) < replicas:
             text = f"{replicas} replicas cannot be on {replicas} {spread}s: nodes name {len(groups)}"
             yield Finding("spread", ("place", "spread"), text, f"give nodes a {spread}", "warning")
+
+
+def _all_required(require: Mapping[str, Any], names: _Names) -> Iterator[Finding]:
+    """Each label may be somewhere while no node has all of them."""
+    wanted = {(label, _word(value)) for label, value in require.items()}
+    each = all(word in names.labels.get(label, ()) for label, word in wanted)
+    if each and not any(wanted <= labels for labels in names.sets):
+        listed = ", ".join(f"{label}: {word}" for label, word in sorted(wanted))
+        text = f"no node has all of {listed}"
+        yield Finding("unknown-label", ("place", "require"), text, "ask for less, or label a node so")
+
+
+def _same_names(documents: Sequence[Document]) -> list[tuple[str, Finding]]:
+    """Two files of one kind with one name: ``apps/blog.yaml`` and ``apps/blog.yml``."""
+    first: dict[tuple[Any, str], str] = {}
+    found = []
+    for d in documents:
+        if d.kind is not None and first.setdefault((d.kind, d.name), d.path) != d.path:
+            text = f"{first[d.kind, d.name]} is the {d.kind} {d.name} already"
+            found.append((d.path, Finding("same-name", (), text, "remove one of the two")))
+    return found
 
 
 def _cycles(documents: Sequence[Document], names: _Names) -> list[tuple[str, Finding]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from automator67.engine.desired import App, Node
@@ -121,7 +122,7 @@ def place(
     app: App, slot: int, ledger: Ledger, *, prefer_node: str | None = None, exclude: frozenset[str] = frozenset()
 ) -> Decision:
     """Choose a node for a slot of the app; ``prefer_node`` wins whenever it can take the instance."""
-    best: tuple[float, float, str, _Room] | None = None
+    best: tuple[tuple[float, float, str], str] | None = None
     peers = ledger.peers(app.name)
     crowds = _crowds(app, ledger, peers)
     for room, why in ledger.candidates(app):
@@ -130,22 +131,24 @@ def place(
             continue
         if name == prefer_node:
             return Decision(name, "stays where it belongs")
-        rank = (_crowding(app, room, crowds), -_total(app, room), _tie(app.name, slot, name), room)
-        if best is None or rank[:3] < best[:3]:
-            best = rank
+        rank = _rank(app, slot, room, crowds)
+        if best is None or rank < best[0]:
+            best = (rank, name)
     if best is not None:
-        alone = "" if not peers or best[0] < 1 else ", beside another replica"
-        return Decision(best[3].node.name, f"best of the nodes that can take it{alone}")
+        alone = "" if not peers or best[0][0] < 1 else ", beside another replica"
+        return Decision(best[1], f"best of the nodes that can take it{alone}")
     return Decision(None, _why_nowhere(app, ledger, exclude))
 
 
 def explain(app: App, slot: int, ledger: Ledger) -> Decision:
-    """Choose like ``place``, and list every node's score or refusal."""
+    """Choose like ``place``, and list every node's score, best first, or refusal."""
     decision = place(app, slot, ledger)
     crowds = _crowds(app, ledger, ledger.peers(app.name))
-    scores = [_score(app, room, crowds) for room, why in ledger.candidates(app) if not why and not _full(app, room)]
-    refusals = _refusals(app, ledger)
-    return Decision(decision.node, decision.reason, tuple(sorted(scores, key=lambda s: (-s.total, s.node))), refusals)
+    able = [room for room, why in ledger.candidates(app) if not why and not _full(app, room)]
+    levels = sorted({_crowding(app, room, crowds) for room in able})
+    ranked = sorted(able, key=lambda room: _rank(app, slot, room, crowds))
+    scores = tuple(_score(app, room, levels, _crowding(app, room, crowds)) for room in ranked)
+    return Decision(decision.node, decision.reason, scores, _refusals(app, ledger))
 
 
 def _room(node: Node, view: NodeView | None) -> _Room:
@@ -202,22 +205,29 @@ def _full(app: App, room: _Room) -> str:
     return ""
 
 
-def _crowds(app: App, ledger: Ledger, peers: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the nodes that hold a replica, and the regions or providers of those (as ``place.spread`` asks)."""
-    names = frozenset(peers)
+def _crowds(app: App, ledger: Ledger, peers: Iterable[str]) -> Counter[str]:
+    """Return how many replicas each region or provider holds (as ``place.spread`` asks); unnamed ones are one group."""
     key = app.place.spread
     if key not in ("region", "provider"):
-        return names, frozenset()
-    return names, frozenset(ledger._rooms[n].labels[key] for n in names if ledger._rooms[n].labels[key])
+        return Counter()
+    found: Counter[str] = Counter()
+    for room in (ledger._rooms[name] for name in peers):
+        found[room.labels[key]] += room.apps[app.name]
+    return found
 
 
-def _crowding(app: App, room: _Room, crowds: tuple[frozenset[str], frozenset[str]]) -> float:
-    """Return 0 where the app is well spread, more where it is crowded: 1 per replica on the node, 0.5 in its group."""
+def _crowding(app: App, room: _Room, crowds: Counter[str]) -> float:
+    """Return 0 where the app is well spread: 1 more per replica on the node, up to 0.5 for those in its group."""
     if app.place.spread == "none":
         return 0.0
-    nodes, groups = crowds
-    here = float(room.apps.get(app.name, 0)) if room.node.name in nodes else 0.0
-    return here + (0.5 if groups and room.labels[app.place.spread] in groups else 0.0)
+    here = room.apps.get(app.name, 0)
+    there = crowds[room.labels[app.place.spread]] if crowds else 0
+    return here + 0.5 * there / (1 + there)
+
+
+def _rank(app: App, slot: int, room: _Room, crowds: Counter[str]) -> tuple[float, float, str]:
+    """Return what orders the nodes, best first; rounded, so that the order of earlier sums cannot decide."""
+    return _crowding(app, room, crowds), -round(_total(app, room), 9), _tie(app.name, slot, room.node.name)
 
 
 def _total(app: App, room: _Room) -> float:
@@ -229,7 +239,8 @@ def _total(app: App, room: _Room) -> float:
     return total
 
 
-def _score(app: App, room: _Room, crowds: tuple[frozenset[str], frozenset[str]]) -> Score:
+def _score(app: App, room: _Room, levels: Sequence[float], crowding: float) -> Score:
+    """Return the score as a weighted mean in which spread outweighs all else, as it does in the choice."""
     values = {
         "balance": _balance(app, room),
         "prefer": _preferred(app, room),
@@ -237,10 +248,10 @@ def _score(app: App, room: _Room, crowds: tuple[frozenset[str], frozenset[str]])
         "pressure": _ease(room.view),
         "image": 1.0 if app.image in room.view.images else 0.0,
     }
-    total = sum(WEIGHTS[term] * value for term, value in values.items()) / sum(WEIGHTS.values())
-    spread = 1.0 / (1.0 + _crowding(app, room, crowds))
-    terms = (("spread", spread, math.inf), *((t, v, WEIGHTS[t]) for t, v in values.items()))
-    return Score(room.node.name, total * spread, terms)
+    whole, steps = sum(WEIGHTS.values()), len(levels) - 1
+    spread = (steps - levels.index(crowding)) / steps if steps else 1.0
+    terms = (("spread", spread, whole * steps), *((t, v, WEIGHTS[t]) for t, v in values.items()))
+    return Score(room.node.name, sum(v * w for _, v, w in terms) / (whole * (1 + steps)), terms)
 
 
 def _balance(app: App, room: _Room) -> float:
@@ -279,6 +290,6 @@ def _refusals(app: App, ledger: Ledger, exclude: frozenset[str] = frozenset()) -
 def _why_nowhere(app: App, ledger: Ledger, exclude: frozenset[str]) -> str:
     refusals = _refusals(app, ledger, exclude)
     if not refusals:
-        return "no node is declared in nodes/"
+        return "no other node can take it" if ledger.candidates(app) else "no node is declared in nodes/"
     shown = "; ".join(f"{r.node}: {r.reason}" for r in refusals[:3])
     return shown if len(refusals) <= 3 else f"{shown}; and {len(refusals) - 3} more"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -192,3 +193,39 @@ def test_what_is_taken_and_given_back_changes_no_choice(
                 count(used, a, 0, name)
     assert [used.peers(a.name) for a in exact] == [() for _ in exact]
     assert put(exact, used) == put(exact, fresh)
+
+
+@given(clusters(), apps())
+def test_the_list_of_scores_agrees_with_the_choice(
+    cluster: tuple[dict[str, Node], dict[str, NodeView]], wanted: list[App]
+) -> None:
+    book = Ledger(*cluster)
+    for a in wanted:
+        for slot in range(a.replicas):
+            decision = explain(a, slot, book)
+            totals = [s.total for s in decision.scores]
+            assert totals == sorted(totals, reverse=True)
+            assert all(0 <= t <= 1 for t in totals)
+            for s in decision.scores:
+                mean = sum(v * w for _, v, w in s.terms) / sum(w for _, _, w in s.terms)
+                assert abs(mean - s.total) < 1e-9
+            json.dumps([s.terms for s in decision.scores], allow_nan=False)
+            if decision.node is not None:
+                assert decision.scores[0].node == decision.node
+                book.take(a, slot, decision.node)
+
+
+@given(st.sampled_from(["region", "provider"]), st.integers(2, 3), st.integers(1, 6))
+def test_replicas_are_even_over_groups_with_room(spread: str, groups: int, replicas: int) -> None:
+    each = 6
+    names = {f"n{g}-{i}": {spread: f"g{g}"} for g in range(groups) for i in range(each)}
+    nodes = {n: replace(Node(n, Origin("", "")), **keys) for n, keys in names.items()}
+    views = {n: replace(node_view(n), failures=3 if n.startswith("n0") else 0) for n in nodes}
+    book = Ledger(nodes, views)
+    wanted = app(replicas=replicas, place=Place(spread))  # type: ignore[arg-type]
+    for slot in range(replicas):
+        chosen = place(wanted, slot, book).node
+        assert chosen is not None
+        book.take(wanted, slot, chosen)
+    counts = [sum(n.startswith(f"n{g}-") for n in book.peers("blog")) for g in range(groups)]
+    assert max(counts) - min(counts) <= 1

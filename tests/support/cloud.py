@@ -112,7 +112,7 @@ class Cloud:
         """Return the files every cloud needs: settings and nodes."""
         settings = {
             "name": self.name,
-            "heartbeat": {"interval": "1s", "suspect_after": "3s", "unavailable_after": "6s"},
+            "heartbeat": {"interval": "1s", "suspect_after": "5s", "unavailable_after": "60s"},
         }
         return {"automator67.yaml": settings} | {f"nodes/{n}.yaml": {"kind": "agent"} for n in self.nodes}
 

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from automator67.engine.nodes.certificates import AGENT_LIFE, Authority, CertificateError, identity_of
 
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def csr(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str = "whatever I say") -> str:

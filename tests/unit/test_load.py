@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from automator67.engine import load as load_module
 from automator67.engine.desired import App, Place, Probe, SecretRef, Settings, Update, Volume
 from automator67.engine.load import Loaded, Loader
 from automator67.engine.repo.tree import Entry
@@ -149,6 +150,12 @@ def test_the_runtime_follows_from_what_there_is(document: str, runtime: str) -> 
     assert app(document).runtime == runtime
 
 
+def test_whole_numbers_are_ints_however_they_are_written() -> None:
+    found = app("image: a\nreplicas: 2.0\nport: 8080.0\nresources: {cpu: 1.0}\nhealth: {tcp: true, healthy_after: 3.0}")
+    assert repr((found.replicas, found.port)) == "(2, 8080)"
+    assert found.rev == app("image: a\nreplicas: 2\nport: 8080\nresources: {cpu: 1}").rev
+
+
 def test_adopt_true_means_a_container_of_the_apps_name() -> None:
     assert app("image: a\nadopt: true").adopt == "blog"
     assert app("image: a\nadopt: false").adopt is None
@@ -220,7 +227,7 @@ def test_nodes_and_settings() -> None:
         "heartbeat: {interval: 1s, suspect_after: 3s, unavailable_after: 1m}\n",
         "nodes/a.yaml": "kind: render\nlabels: {n: 1, t: true, s: x}\nquota: {services: 1, storage: 5GB}\n",
         "nodes/b.yaml": "provider: hetzner\ncapacity: {cpu: 2, memory: 900Mi, disk: 10GB}\n"
-        "schedulable: false\ngateway: true\n",
+        "schedulable: false\ngateway: {}\n",
     }
     loaded = load(files)
     assert loaded.desired is not None
@@ -264,6 +271,53 @@ def test_links_and_submodules_are_refused_unread(mode: int, code: str) -> None:
     assert loaded.desired is None
     assert [(p.file, p.code) for p in loaded.problems] == [("apps/a.yaml", code)]
     assert hashlib.sha1(b"../../etc/passwd").hexdigest() not in repository.reads
+
+
+def test_a_repository_without_settings_is_not_a_wish_for_nothing() -> None:
+    for files in ({}, {"README.md": "x"}, {"nodes/hel1.yaml": "region: eu", "apps/a.yaml": "image: a"}):
+        loaded = Repository(files).load()
+        assert loaded.desired is None
+        assert [(p.file, p.code) for p in loaded.problems] == [("automator67.yaml", "no-settings")]
+
+
+def test_a_link_that_means_nothing_to_us_is_left_alone() -> None:
+    repository = Repository({**BASE, "apps/README.md": "../README.md"})
+    repository.modes["apps/README.md"] = 0o120000
+    assert repository.load().problems == ()
+
+
+def test_what_is_not_read_may_be_large() -> None:
+    large = "x" * 3 * 2**20
+    repository = Repository({**BASE, "apps/README.md": large, "queries/q.sql": "select 1", "secrets/x.sealed": "y"})
+    loaded = repository.load()
+    assert loaded.problems == ()
+    assert len(repository.reads) == 2
+
+
+def test_a_file_that_becomes_a_link_with_the_same_content_is_refused() -> None:
+    repository = Repository({**BASE, "apps/a.yaml": "image: a"})
+    loader = Loader()
+    assert repository.load(loader).desired is not None
+    repository.modes["apps/a.yaml"] = 0o120000
+    assert repository.load(loader).desired is None
+
+
+def test_too_much_in_all_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_module, "MAX_TOTAL", 1000)
+    repository = Repository({**BASE, **{f"apps/a{n}.yaml": "image: a # " + "x" * 400 for n in range(9)}})
+    loaded = repository.load()
+    assert loaded.desired is None
+    assert [p.code for p in loaded.problems] == ["too-much"]
+    assert len(repository.reads) <= 3
+
+
+def test_a_commit_and_its_revert_are_parsed_once_each() -> None:
+    loader = Loader()
+    versions = [Repository({**BASE, "apps/a.yaml": f"image: a:{n}"}) for n in (1, 2)]
+    for _ in range(3):
+        for version in versions:
+            version.load(loader)
+    assert [len(version.reads) for version in versions] == [3, 1]
 
 
 def test_a_huge_file_is_refused_unread() -> None:
@@ -311,7 +365,7 @@ def test_content_is_not_kept_for_ever() -> None:
     loader = Loader()
     for n in range(50):
         Repository({**BASE, "apps/a.yaml": f"image: a:{n}"}).load(loader)
-    assert len(loader._parsed) <= 8
+    assert len(loader._parsed) + len(loader._before) <= 8
 
 
 def test_loading_does_not_depend_on_the_order_of_entries() -> None:

@@ -235,3 +235,27 @@ def test_the_explanation_lists_every_term_of_every_node() -> None:
     assert (by_node["a"]["image"], by_node["b"]["image"]) == (0.0, 1.0)
     assert by_node["b"]["reliability"] < by_node["a"]["reliability"] == 1.0
     assert [(r.node, r.reason) for r in decision.refusals] == [("c", "schedulable: false")]
+
+
+def test_nodes_without_a_provider_are_one_group() -> None:
+    book = ledger(node("x"), node("y"), node("z", provider="b"), z=replace(node_view("z"), failures=5))
+    wanted = app(replicas=2, place=Place("provider"))
+    book.take(wanted, 0, "x")
+    assert place(wanted, 1, book).node == "z"
+
+
+def test_nodes_left_out_on_purpose_are_not_called_undeclared() -> None:
+    assert place(app(), 0, ledger(node("a")), exclude=frozenset({"a"})).reason == "no other node can take it"
+
+
+def test_the_order_in_which_room_was_taken_decides_nothing() -> None:
+    parts = [app(f"p{i}", cpu=c, memory=1) for i, c in enumerate((0.1, 0.2, 0.3))]
+    one, two = ledger(node("a"), node("b")), ledger(node("a"), node("b"))
+    for p in parts:
+        one.take(p, 0, "a")
+        one.take(p, 0, "b")
+        two.take(p, 0, "a")
+    for p in reversed(parts):
+        two.take(p, 0, "b")
+    small = app(cpu=0.1, memory=1)
+    assert [place(small, s, one).node for s in range(16)] == [place(small, s, two).node for s in range(16)]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from automator67.schemas.document import Document, read
 from automator67.schemas.kinds import classify
 from automator67.schemas.samples import SAMPLES
+from automator67.schemas.source import MAX_PROBLEMS
 
 FILES = {"cloud": "automator67.yaml", "app": "apps/blog.yaml", "node": "nodes/hel1.yaml",
          "shard": "shards/main.yaml", "bucket": "buckets/photos.yaml"}  # fmt: skip
@@ -35,6 +38,14 @@ def test_samples_are_valid(kind: str) -> None:
         ("image: a\nprots: [80]\n", ["2:1: prots: unknown key 'prots'; did you mean port?"]),
         ("image: a\nhealth:\n  pth: /\n", ["3:3: health.pth: unknown key 'pth'; did you mean path?"]),
         ("image: a\nx-mine: {anything: [goes]}\n", []),
+        ("image: a\nmemory: 128Mi\n", ["2:1: memory: unknown key 'memory'; it belongs into resources"]),
+        ("image: a\nhealthy_for: 1s\n", ["healthy_for: unknown key 'healthy_for'; it belongs into update"]),
+        ("image: a\nupdate: {replicas: 2}\n", ["unknown key 'replicas'; it belongs to the top of the file"]),
+        ("image: a\nenvironment: {A: b}\n", ["unknown key 'environment'; did you mean env?"]),
+        ("image: a\nenviroment: {A: b}\n", ["unknown key 'enviroment'"]),
+        ("name: blog\nimage: a\n", ["unknown key 'name'; the name of the file is its name: remove this"]),
+        ("image: a\nhealthcheck: x\n", ["did you mean health?"]),
+        ("image: a\n" + "k" * 1000 + ": 1\n", ["keys of your own begin with x-"]),
         # wrong types, with what to write instead
         ("image: a\nreplicas: many\n", ["2:1: replicas: 'many' is not a whole number"]),
         ("image: a\nreplicas: '2'\n", ["2:1: replicas: '2' is not a whole number; write 2 without quotes"]),
@@ -49,7 +60,10 @@ def test_samples_are_valid(kind: str) -> None:
         # values and forms
         ("image: a\nupdate: {strategy: rollin}\n", ["2:10: update.strategy: 'rollin' is not one of rolling,"]),
         ("image: a\nstop_timeout: soon\n", ["stop_timeout: 'soon' is not valid here: a duration", "for example 30s"]),
-        ("image: a\nresources: {memory: 1 GB}\n", ["2:13: resources.memory: '1 GB' is not valid here"]),
+        ("image: a\nresources: {memory: 1 GB}\n", ["2:13: resources.memory: '1 GB' is not valid here: a size"]),
+        ('image: "a\\n"\n', ["image: 'a\\n' is not valid here: a container image"]),
+        ('image: a\nstop_timeout: "5m\\n"\n', ["stop_timeout: '5m\\n' is not valid here: a duration"]),
+        ('image: a\nresources: {memory: "1Gi\\n"}\n', ["resources.memory: '1Gi\\n' is not valid here: a size"]),
         ("image: Blog:1\n", ["1:1: image: 'Blog:1' is not valid here: a container image"]),
         ("image: a b\n", ["1:1: image: 'a b' is not valid here"]),
         ("image: a\nport: 0\n", ["2:1: port: 0 must be at least 1"]),
@@ -57,6 +71,8 @@ def test_samples_are_valid(kind: str) -> None:
         ("image: a\nresources: {cpu: 0}\n", ["2:13: resources.cpu: 0 must be more than 0"]),
         ("image: a\nenv: {1A: x}\n", ["2:7: env.1A: this key is not valid here"]),
         ("image: a\nenv: {A: 1.10}\n", ["2:7: env.A: this number would become 1.1; quote it to keep its spelling"]),
+        ("image: a\nenv: {A: True}\n", ["2:7: env.A: this word would become true; quote it to keep its spelling"]),
+        ("image: a\nenv: {A: 0x1F, B: 007, C: +5}\n", ["env.A: this number would become 31", "env.B", "env.C"]),
         ("image: a\nenv: {A: {secrt: x}}\n", ["env.A"]),
         ("image: a\ndomain: -x-.org\n", ["2:1: domain: '-x-.org' is not valid here: a domain name"]),
         ("image: a\nplace: {avoid: [a, a]}\n", ["place.avoid: an entry is here twice"]),
@@ -65,7 +81,14 @@ def test_samples_are_valid(kind: str) -> None:
         ("source: {ref: main}\n", ["source: the key 'git' is missing; write for example git: https://github.com"]),
         ("source: {git: 'https://a b'}\n", ["source.git"]),
         ("source: {git: https://a.example/x, ref: --upload-pack=x}\n", ["source.ref"]),
+        ("image: a\nstop_timeout: " + "9" * 400 + "d\n", ["stop_timeout: at most 20 allowed here"]),
+        ("image: a\nstop_timeout: " + "9" * 5000 + "d\n", ["stop_timeout: at most 20 allowed here"]),
+        ("image: a\nresources: {memory: '" + "9" * 400 + "'}\n", ["resources.memory"]),
         # rules within an app
+        ("command: echo 'a\n", ["command: this cannot be split into words: no closing quotation; write a list"]),
+        ("image: a\ncommand: ' '\n", ["2:1: command: there is no program in it"]),
+        ("image: a\nhealth: {command: '\"'}\n", ["health.command: this cannot be split into words"]),
+        ("image: a\nbefore: {command: a\\}\n", ["before.command: this cannot be split into words: no escaped"]),
         ("", ["1:1: there is nothing to run; give it an image, a source or a command"]),
         ("image: a\nsource: {git: https://a.example/x}\n", ["source: an app has an image or a source, not both"]),
         ("runtime: docker\ncommand: x\n", ["1:1: runtime: the docker runtime needs an image or a source"]),
@@ -75,6 +98,19 @@ def test_samples_are_valid(kind: str) -> None:
         ("image: a\nport: 1\nhealth: {path: /, tcp: true}\n", ["health: a probe has exactly one of"]),
         ("image: a\nport: 1\nhealth: {interval: 1s}\n", ["health: a probe has exactly one of"]),
         ("image: a\nupdate: {deadline: 5s}\n", ["update.deadline: no copy can be healthy long enough"]),
+        ("runtime: process\nimage: a\ncommand: x\n", ["2:1: image: the process runtime runs no images"]),
+        ("image: a\ndomain: a.org\ndomains: [b.org]\n", ["2:1: domain: there is domain and domains"]),
+        ("image: a\nresources: {memory: 128}\n", ["resources.memory: 128B is too little; write for example 128Mi"]),
+        ("image: a\nresources: {memory: 1Mi}\n", ["resources.memory: 1Mi is too little; write for example 16Mi"]),
+        ("image: a\nport: 1\nhealth: {path: /, interval: 0s}\n", ["health.interval: 0s is too short", "100ms"]),
+        ("image: a\nport: 1\nhealth: {path: /, timeout: 0s}\n", ["health.timeout: 0s is too short", "at least 10ms"]),
+        ("image: a\nvolumes: [{name: d, path: /}]\n", ["volumes[0].path: '/' cannot be the place of a volume"]),
+        ("image: a\nvolumes: [{name: d, path: /a/../etc}]\n", ["volumes[0].path: '/a/../etc' cannot be"]),
+        ("image: a\nvolumes: [{name: d, path: /a}, {name: e, path: /a/}]\n", ["volumes[1].path: two volumes are at"]),
+        ("image: a\nvolumes: [{name: d, path: /a, backup: {every: 1d}}]\n", ["a backup goes to exactly one of"]),
+        ("image: a\nschedule: 99 3 * * *\n", ["2:1: schedule: 99 is not a minute (0 to 59); write for example"]),
+        ("image: a\nschedule: {cron: 0 0 30 2 *}\n", ["schedule.cron: there is no such day in these months"]),
+        ("image: a\nschedule: {cron: '@daily', timezone: Europe/Berln}\n", ["did you mean Europe/Berlin?"]),
         ("image: a\nadopt: true\nreplicas: 2\n", ["2:1: adopt: one container cannot be several replicas"]),
         ("image: a\nvolumes: [{name: d, path: /a}, {name: d, path: /b}]\n", ["volumes[1].name: two volumes are"]),
     ],
@@ -120,9 +156,10 @@ def test_apps_that_are_fine(text: str) -> None:
         ("cloud", "access: {users: [{email: ana, password: x}]}", "access.users[0].email: 'ana' is not valid here"),
         ("node", "kind: agnt", "kind: 'agnt' is not one of agent, swarm"),
         ("node", "kind: agnt", "did you mean agent?"),
-        ("node", "capacity: {memory: lots}", "capacity.memory: 'lots' is not valid here"),
+        ("node", "capacity: {memory: lots}", "capacity.memory: 'lots' is not valid here: a size"),
         ("node", "gateway: maybe", "gateway: 'maybe' is not valid here"),
         ("node", "labels: {Disk: ssd}", "labels.Disk: this key is not valid here"),
+        ("node", "maintenance: [{schedule: 0 25 * * *, for: 1h}]", "25 is not a hour (0 to 23)"),
         ("shard", "tables: {}", "the key 'shards' is missing"),
         ("shard", "shards: []", "shards: at least 1 needed here, 0 given"),
         ("shard", "shards: [{name: a}]", "shards[0]: a shard has exactly one of url and provider"),
@@ -170,6 +207,12 @@ def test_tables(table: str, problem: str) -> None:
     assert any(problem in line for line in found), found
 
 
+def test_a_problem_is_one_printable_line_whatever_the_file_is_called() -> None:
+    for path, text in (("apps/\x1b[2J\n.yaml", "image: a"), ("apps/a.yaml", 'image: a\n"\\e[2J\\n": 1')):
+        (problem,) = read(path, text.encode()).problems
+        assert str(problem).isprintable()
+
+
 def test_every_problem_of_a_file_is_found_in_its_order() -> None:
     found = document("app", "image: A\nprots: 1\nreplicas: x\nupdate: {strategy: y}\n").problems
     assert [p.path for p in found] == ["image", "prots", "replicas", "update.strategy"]
@@ -177,11 +220,29 @@ def test_every_problem_of_a_file_is_found_in_its_order() -> None:
     assert {p.code for p in found} == {"bad-format", "unknown-key", "wrong-type", "wrong-value"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"k{n}: 1\n" for n in range(40_000)),
+        "image: a\nenv:\n" + "".join(f" k-{n}: 1\n" for n in range(40_000)),
+        "image: a\nenv:\n" + "".join(f" k{n}: [1]\n" for n in range(20_000)),
+        "image: a\nplace: {avoid: [" + "A," * 40_000 + "]}\n",
+    ],
+)
+def test_a_file_with_very_many_mistakes_names_some_of_them_quickly(text: str) -> None:
+    started = time.process_time()
+    found = document("app", text).problems
+    assert time.process_time() - started < 3
+    assert 1 <= len(found) <= MAX_PROBLEMS
+
+
 def test_what_could_be_a_secret_is_never_repeated() -> None:
     for kind, text in (
         ("cloud", "access: {users: [{email: a@b, password: hunter2}]}"),
         ("cloud", "alerts: [{to: [hunter2]}]"),
+        ("cloud", "access: {oauth: [{provider: github, allow: [a], client_secret: hunter2}]}"),
         ("app", "image: a\nenv: {PASSWORD: [hunter2]}"),
+        ("app", "image: a\nenv: hunter2"),
         ("app", "image: a\nenv: {PASSWORD: {secret: Hunter2 hunter2}}"),
         ("app", "image: a\nregistry: hunter2"),
         ("node", "token: hunter2"),
@@ -212,7 +273,8 @@ def test_files_and_their_kinds(path: str, kind: str | None, name: str) -> None:
 @pytest.mark.parametrize(
     ("path", "trouble", "warning"),
     [
-        ("app/blog.yaml", "did you mean apps/?", True), ("Apps/blog.yaml", "did you mean apps/?", True),
+        ("automator67.yml", "call it automator67.yaml", True), ("app/blog.yaml", "did you mean apps/?", True),
+        ("Apps/blog.yaml", "did you mean apps/?", True),
         ("node/a.yml", "did you mean nodes/?", True), ("apps/sub/blog.yaml", "move it to apps/", True),
         ("apps/blog.json", "its name must end in .yaml", True), ("secrets/db.yaml", "must end in .sealed", True),
         ("queries/q.yaml", "must end in .sql", True), ("apps/Blog.yaml", "use lower-case letters", False),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from automator67.schemas import repository
 from automator67.schemas.problem import Problem
 from automator67.schemas.repository import check_directory, check_files
 
@@ -138,6 +139,25 @@ def test_one_name_may_be_used_by_several_kinds() -> None:
     assert check({"apps/photos.yaml": "image: a", "nodes/photos.yaml": "region: eu"}) == []
 
 
+@pytest.mark.parametrize("pair", [("apps/blog.yaml", "apps/blog.yml"), ("secrets/x.sealed", "secrets/x.sops.yaml")])
+def test_two_files_of_one_name(pair: tuple[str, str]) -> None:
+    problem = only(dict.fromkeys(pair, "image: a"))
+    assert (problem.file, problem.code) == (pair[1], "same-name")
+    assert f"{pair[0]} is the" in problem.message
+
+
+def test_labels_that_no_node_has_together() -> None:
+    problem = only(app("place: {require: {region: us, disk: ssd}}"))
+    assert str(problem) == (
+        "apps/blog.yaml:2:9: place.require: no node has all of disk: ssd, region: us; ask for less, or label a node so"
+    )
+    assert check(app("place: {require: {region: eu, disk: ssd, node: hel1}}")) == []
+
+
+def test_keys_of_ones_own_are_free_even_of_secrets() -> None:
+    assert check(app("x-later: {url: {secret: zzz}}")) == []
+
+
 def test_a_broken_file_does_not_hide_the_problems_of_others() -> None:
     problems = check(
         {"apps/a.yaml": "image: [", "apps/b.yaml": "image: a\nenv: {A: {secret: zzz}}", "nodes/c.yaml": "x: 1"}
@@ -175,6 +195,12 @@ def test_a_directory_is_checked_as_it_is(tmp_path: Path) -> None:
     assert found["apps/sub/x.yaml"][1] == "warning"
 
 
+def test_a_directory_without_settings(tmp_path: Path) -> None:
+    write(tmp_path, {"apps/blog.yaml": "image: a"})
+    (problem,) = check_directory(tmp_path).problems
+    assert (problem.file, problem.code) == ("automator67.yaml", "no-settings")
+
+
 def test_links_are_not_followed_wherever_they_lead(tmp_path: Path) -> None:
     secret = tmp_path / "outside.yaml"
     secret.write_text("image: hunter2\n")
@@ -206,6 +232,28 @@ def test_huge_files_are_not_read(tmp_path: Path) -> None:
     assert [(p.file, p.code) for p in problems] == [("apps/huge.yaml", "too-large")]
 
 
+def test_pipes_and_devices_are_refused_without_waiting(tmp_path: Path) -> None:
+    write(tmp_path, BASE)
+    os.mkfifo(tmp_path / "apps" / "pipe.yaml")
+    problems = check_directory(tmp_path).problems
+    assert [(p.file, p.message) for p in problems] == [("apps/pipe.yaml", "this is not a file")]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission_is_a_problem_of_that_file(tmp_path: Path) -> None:
+    write(tmp_path, BASE)
+    (tmp_path / "apps" / "db.yaml").chmod(0)
+    assert [p.file for p in check_directory(tmp_path).problems] == ["apps/db.yaml"]
+
+
+def test_a_directory_of_too_much_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repository, "MAX_TOTAL", 2 * 2**20)
+    write(tmp_path, {"automator67.yaml": "name: home\n"} | {f"apps/a{n}.yaml": "#" * 2**20 for n in range(5)})
+    problems = check_directory(tmp_path).problems
+    assert [p.code for p in problems if p.file == "apps/a2.yaml"] == ["too-large"]
+    assert not [p for p in problems if p.file > "apps/a2.yaml" and p.file < "automator67.yaml"]
+
+
 def test_a_directory_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         check_directory(tmp_path / "nowhere")
@@ -217,3 +265,5 @@ def test_names_that_are_not_text(tmp_path: Path) -> None:
     problems = check_directory(tmp_path).problems
     assert len(problems) == 1
     assert "cannot be the name" in problems[0].message
+    assert problems[0].file == "apps/\\xff.yaml"
+    str(problems[0]).encode()

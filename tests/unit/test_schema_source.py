@@ -46,9 +46,11 @@ def refused(data: bytes) -> tuple[str, int, int]:
         ("a: 2026-01-01T10:00:00Z", {"a": "2026-01-01T10:00:00Z"}), ("a: 1_000", {"a": "1_000"}),
         ("a: 0b11", {"a": "0b11"}), ("a: =", {"a": "="}), ("a: 1.4.2", {"a": "1.4.2"}), ("a: 12e", {"a": "12e"}),
         ("a: true", {"a": True}), ("a: false", {"a": False}), ("a: 8080", {"a": 8080}), ("a: -3", {"a": -3}),
-        ("a: 0.25", {"a": 0.25}), ("a: 1e3", {"a": 1000.0}), ("a: null", {"a": None}), ("a: ~", {"a": None}),
+        ("a: 0.25", {"a": 0.25}), ("a: 1e3", {"a": 1000}), ("a: 2.0", {"a": 2}), ("a: 1e30", {"a": 1e30}),
+        ("a: null", {"a": None}), ("a: ~", {"a": None}),
         ("a:", {"a": None}), ("a: 'true'", {"a": "true"}), ('a: "8080"', {"a": "8080"}), ("a: !!str 1", {"a": "1"}),
         ("a: |\n  x\n  y\n", {"a": "x\ny\n"}), ("a: >\n  x\n  y\n", {"a": "x y\n"}),
+        ("x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}", {"x": {"a": 1, "b": 2}, "y": {"a": 1, "b": 3}}),
         ("a: &x [1, 2]\nb: *x", {"a": [1, 2], "b": [1, 2]}),
         ("%YAML 1.1\n---\na: no", {"a": "no"}), ("---\na: 1\n...\n", {"a": 1}), ("\ufeffa: 1", {"a": 1}),
         ("", {}), ("# nothing\n", {}), ("---\n", {}), ("a: é", {"a": "é"}),
@@ -75,6 +77,8 @@ def test_words_mean_what_people_expect(text: str, meant: Any) -> None:
         (b"x:\n  a: 1\n  a: 1\n", ("duplicate-key", 3, 3)),
         (b"a: 1\n---\nb: 2\n", ("documents", 2, 1)),
         (b"? [a]\n: 1\n", ("key", 1, 3)),
+        (b"a: 1\n<<: 5\n", ("key", 2, 1)),
+        (b"a: &a 1\n<<: [*a]\n", ("key", 2, 1)),
         (b"{a: 1}: 2\n", ("key", 1, 1)),
         (b"a: !!python/object/apply:os.system [id]\n", ("tag", 1, 4)),
         (b"!!python/object:os.system {}\n", ("tag", 1, 1)),
@@ -91,7 +95,15 @@ def test_words_mean_what_people_expect(text: str, meant: Any) -> None:
         (b"a: &a\n  b: *a\n", ("alias", 2, 6)),
         (b"a: 1\nb: \xff\n", ("encoding", 2, 4)),
         ("a: 1".encode("utf-16"), ("encoding", 1, 1)),
-        (b"a: b\x00c\n", ("encoding", 1, 1)),
+        (b"a: b\x00c\n", ("encoding", 1, 5)),
+        ("é: 1\nà: ".encode() + b"\xff", ("encoding", 2, 4)),
+        (b"a: \x01\n", ("encoding", 1, 4)),
+        ("a: 1\nb: x\x85y \x9b2J".encode(), ("encoding", 2, 8)),
+        ("image: a # \u202e }ecivres\n".encode(), ("encoding", 1, 12)),
+        ("a: \u2066x\n".encode(), ("encoding", 1, 4)),
+        ("a: x\ufeffy\n".encode(), ("encoding", 1, 5)),
+        (b'a: 1\nb: "x\\0y"\n', ("encoding", 2, 4)),
+        (b'"a\\0": 1\n', ("encoding", 1, 1)),
     ],
 )  # fmt: skip
 def test_what_is_refused_and_where(data: bytes, where: tuple[str, int, int]) -> None:
@@ -110,6 +122,8 @@ def laughs(width: int = 9) -> bytes:
 HOSTILE: dict[str, bytes] = {
     "billion laughs": laughs(),
     "many aliases": b"a: &a [1,2,3,4,5,6,7,8,9]\nb: [" + b"*a," * 100_000 + b"]",
+    "long texts again and again": b"a: &a " + b"x" * 500_000 + b"\nb: [" + b"*a," * 20_000 + b"]",
+    "long keys again and again": b"a: &a {" + b"x" * 900 + b": 1}\nb: [" + b"*a," * 12_000 + b"]",
     "10,000 lists deep": b"[" * 10_000,
     "a million lists deep": b"[" * 1_000_000,
     "deep mappings": b"{a: " * 200_000,
@@ -184,6 +198,13 @@ def test_a_terminal_cannot_be_moved_by_what_a_file_says() -> None:
     for data in (b'"\\e[2J": 1\n"\\e[2J": 2\n', b"a: !<tag:\\e[2J> 1", b"a: *\x1b[2J"):
         for problem in read_yaml("f", data).problems:
             assert "\x1b" not in problem.message
+
+
+def test_paths_are_one_printable_line() -> None:
+    assert dotted(("tables", "a b", "ranges", 1, "shard")) == 'tables["a b"].ranges[1].shard'
+    assert dotted(("\x1b[2J", "é", "")) == '["\\u001b[2J"].é[""]'
+    assert len(dotted(("k" * 1000,))) < 80
+    assert dotted(()) == ""
 
 
 def test_positions_of_keys_and_items() -> None:

@@ -157,8 +157,8 @@ def test_it_starts_without_the_engine() -> None:
     code = (
         "import sys\nfrom automator67.engine.cli import main, validate, explain\n"
         "import automator67.schemas.repository\n"
-        "heavy = {'sqlalchemy', 'aiohttp', 'docker', 'flask', 'pygit2', 'cryptography', 'alembic'} & set(sys.modules)\n"
-        "print(sorted(heavy))"
+        "heavy = {'sqlalchemy', 'aiohttp', 'docker', 'flask', 'pygit2', 'cryptography', 'alembic', 'jsonschema'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
