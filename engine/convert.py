@@ -59,6 +59,7 @@ def node_of(name: str, document: Document, origin: Origin) -> Node:
         disk=None if disk is None else size_bytes(disk),
         gateway=document.get("gateway", False) is not False,
         schedulable=document.get("schedulable", True),
+        drain=document.get("drain", False),
         quota=tuple(sorted((k, float(v)) for k, v in document.get("quota", {}).items() if isinstance(v, (int, float)))),
         document=document,
     )

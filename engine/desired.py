@@ -128,6 +128,7 @@ class Node:
     disk: int | None = None
     gateway: bool = False
     schedulable: bool = True
+    drain: bool = False
     quota: tuple[tuple[str, float], ...] = ()
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
 

@@ -14,14 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from automator67.engine.desired import App, Node
+from automator67.engine.nodes.eligibility import closed, label_mismatch, labels_of
 from automator67.engine.observed import NodeView
 from automator67.schemas.units import human_bytes
 
 CPU_OVERCOMMIT = 2.0
 SYSTEM_MEMORY = 250 * 2**20
 """Kept back on a node whose memory was measured rather than declared: the system, the runtime, the agent. Bytes."""
-DISK_FULL = 0.9
-WEIGHTS = {"balance": 25.0, "prefer": 15.0, "reliability": 15.0, "pressure": 10.0, "image": 5.0}
+WEIGHTS = {"balance": 25.0, "prefer": 15.0, "reliability": 15.0, "pressure": 10.0, "quota": 10.0, "image": 5.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,9 @@ class _Room:
     """The part of the score that no placement of this pass changes: reliability and pressure, weighted."""
     promised_cpu: float = 0.0
     promised_memory: int = 0
+    services: float | None = None
+    """How many instances the node's quota allows; None: any number."""
+    held: int = 0
     apps: dict[str, int] = field(default_factory=dict)
 
 
@@ -95,6 +98,7 @@ class Ledger:
             return
         room.promised_cpu += sign * app.cpu
         room.promised_memory += sign * app.memory
+        room.held += sign
         room.apps[app.name] = room.apps.get(app.name, 0) + sign
         where = self._where.setdefault(app.name, {})
         where[node] = where.get(node, 0) + sign
@@ -107,15 +111,6 @@ class Ledger:
             found = [(room, room.closed or _excluded(app, room)) for room in self._rooms.values()]
             self._candidates[key] = found
         return found
-
-
-def misplaced(app: App, node: Node | None, name: str) -> str:
-    """Return why an instance of the app that runs on a node may not stay there, or nothing."""
-    if node is None:
-        return f"node {name} is no longer declared"
-    if node.kind != "agent":
-        return f"node {name} is of kind {node.kind}"
-    return _label_mismatch(app, node, _labels(node))
 
 
 def place(
@@ -156,42 +151,15 @@ def _room(node: Node, view: NodeView | None) -> _Room:
     cpu = node.cpu if node.cpu is not None else view.cpu
     memory = node.memory if node.memory is not None else max(0, view.memory - SYSTEM_MEMORY)
     steady = WEIGHTS["reliability"] * _reliability(view) + WEIGHTS["pressure"] * _ease(view)
-    return _Room(node, view, cpu, memory, _closed(node, view), _labels(node), steady)
-
-
-def _closed(node: Node, view: NodeView) -> str:
-    if node.kind != "agent":
-        return f"kind {node.kind} cannot be placed on by this version"
-    if not node.schedulable:
-        return "schedulable: false"
-    if view.state == "never":
-        return "no agent has joined as this node yet"
-    if view.state != "healthy":
-        return f"the node is {view.state}"
-    if not view.reported:
-        return "the node has not reported since the engine started"
-    if view.disk and view.disk_used > DISK_FULL * view.disk:
-        return f"its disk is {view.disk_used / view.disk:.0%} full"
-    return ""
+    return _Room(
+        node, view, cpu, memory, closed(node, view), labels_of(node), steady, services=dict(node.quota).get("services")
+    )
 
 
 def _excluded(app: App, room: _Room) -> str:
     if app.runtime not in room.view.runtimes:
         return f"it does not offer the {app.runtime} runtime"
-    return _label_mismatch(app, room.node, room.labels)
-
-
-def _label_mismatch(app: App, node: Node, labels: Mapping[str, str]) -> str:
-    if node.name in app.place.avoid:
-        return f"place.avoid names node {node.name}"
-    for key, value in app.place.require:
-        if labels.get(key) != value:
-            return f"node {node.name} has no label {key}: {value}"
-    return ""
-
-
-def _labels(node: Node) -> dict[str, str]:
-    return dict(node.labels) | {"node": node.name, "region": node.region, "provider": node.provider}
+    return label_mismatch(app, room.node, room.labels)
 
 
 def _full(app: App, room: _Room) -> str:
@@ -202,6 +170,8 @@ def _full(app: App, room: _Room) -> str:
     if room.promised_cpu + app.cpu > CPU_OVERCOMMIT * room.cpu + 1e-9:
         promised = f"{room.promised_cpu:g} of {CPU_OVERCOMMIT:g} × {room.cpu:g} is promised"
         return f"needs {app.cpu:g} cpu, {promised}"
+    if room.services is not None and room.held >= room.services:
+        return f"its quota of {room.services:g} services is used up"
     return ""
 
 
@@ -231,7 +201,7 @@ def _rank(app: App, slot: int, room: _Room, crowds: Counter[str]) -> tuple[float
 
 
 def _total(app: App, room: _Room) -> float:
-    total = room.steady + WEIGHTS["balance"] * _balance(app, room)
+    total = room.steady + WEIGHTS["balance"] * _balance(app, room) + WEIGHTS["quota"] * _quota_left(room)
     if app.place.prefer:
         total += WEIGHTS["prefer"] * _preferred(app, room)
     if app.image is not None and app.image in room.view.images:
@@ -246,6 +216,7 @@ def _score(app: App, room: _Room, levels: Sequence[float], crowding: float) -> S
         "prefer": _preferred(app, room),
         "reliability": _reliability(room.view),
         "pressure": _ease(room.view),
+        "quota": _quota_left(room),
         "image": 1.0 if app.image in room.view.images else 0.0,
     }
     whole, steps = sum(WEIGHTS.values()), len(levels) - 1
@@ -258,6 +229,10 @@ def _balance(app: App, room: _Room) -> float:
     memory = (room.promised_memory + app.memory) / room.memory if room.memory else 1.0
     cpu = (room.promised_cpu + app.cpu) / (CPU_OVERCOMMIT * room.cpu) if room.cpu else 1.0
     return max(0.0, 1.0 - max(memory, cpu))
+
+
+def _quota_left(room: _Room) -> float:
+    return 1.0 if room.services is None else max(0.0, 1.0 - (room.held + 1) / max(room.services, 1.0))
 
 
 def _preferred(app: App, room: _Room) -> float:

@@ -9,7 +9,8 @@ from automator67.engine.apps.revisions import from_spec
 from automator67.engine.apps.rollout import Placed, Rollout, keeps, roll
 from automator67.engine.copies import Copy, join
 from automator67.engine.desired import App, Desired
-from automator67.engine.nodes.placement import Decision, Ledger, explain, misplaced, place
+from automator67.engine.nodes.eligibility import misplaced
+from automator67.engine.nodes.placement import Decision, Ledger, explain, place
 from automator67.engine.observed import Hold, Observed, Revision
 from automator67.engine.plan.describe import describe, how_changed
 from automator67.engine.plan.model import Action, Blocked, Change, Plan

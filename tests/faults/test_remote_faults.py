@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -219,17 +221,14 @@ def test_killed_at_every_step_of_a_repack(tmp_path: Path) -> None:
 
 def test_two_processes_fetch_one_after_the_other(server: GitServer, repo: ServedRepo, tmp_path: Path) -> None:
     head = commit_files(repo.path, BIG)
-    children = []
-    for _ in range(4):
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                code = 0 if Mirror(tmp_path / "m.git", repo.url, "main").fetch().head == head else 2
-            finally:
-                os._exit(code)
-        children.append(child)
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    # Processes of their own: a fork of this one, with its threads, may hang.
+    code = (
+        "import sys; from pathlib import Path; from automator67.engine.repo.mirror import Mirror; "
+        "sys.exit(Mirror(Path(sys.argv[1]), sys.argv[2], 'main').fetch().head != sys.argv[3])"
+    )
+    argv = [sys.executable, "-c", code, str(tmp_path / "m.git"), repo.url, head]
+    children = [subprocess.Popen(argv) for _ in range(4)]
+    assert [child.wait(60) for child in children] == [0] * 4
     packs = [path for _, path, _ in server.requests if path.endswith("git-upload-pack") and "?" not in path]
     assert len(packs) == 1
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automator67.engine.desired import App, Node, Origin, Place
-from automator67.engine.nodes.placement import CPU_OVERCOMMIT, SYSTEM_MEMORY, Ledger, explain, misplaced, place
+from automator67.engine.nodes.eligibility import misplaced
+from automator67.engine.nodes.placement import CPU_OVERCOMMIT, SYSTEM_MEMORY, Ledger, explain, place
 from automator67.engine.observed import NodeState, NodeView
 from tests.support.world import app, node_view
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 from automator67.engine.desired import App, Node, Origin, Place
+from automator67.engine.nodes.eligibility import misplaced
 from automator67.engine.nodes.placement import (
     CPU_OVERCOMMIT,
     SYSTEM_MEMORY,
     Decision,
     Ledger,
     explain,
-    misplaced,
     place,
 )
 from automator67.engine.observed import NodeView
@@ -229,7 +229,8 @@ def test_the_explanation_lists_every_term_of_every_node() -> None:
     decision = explain(app(), 0, ledger(node("a"), node("b"), node("c", schedulable=False), b=with_it))
     assert {s.node for s in decision.scores} == {"a", "b"}
     for score in decision.scores:
-        assert [t for t, _, _ in score.terms] == ["spread", "balance", "prefer", "reliability", "pressure", "image"]
+        terms = ["spread", "balance", "prefer", "reliability", "pressure", "quota", "image"]
+        assert [t for t, _, _ in score.terms] == terms
         assert all(0 <= value <= 1 and weight >= 0 for _, value, weight in score.terms)
     by_node = {s.node: {t: v for t, v, _ in s.terms} for s in decision.scores}
     assert (by_node["a"]["image"], by_node["b"]["image"]) == (0.0, 1.0)
@@ -259,3 +260,19 @@ def test_the_order_in_which_room_was_taken_decides_nothing() -> None:
         two.take(p, 0, "b")
     small = app(cpu=0.1, memory=1)
     assert [place(small, s, one).node for s in range(16)] == [place(small, s, two).node for s in range(16)]
+
+
+def test_a_quota_of_services_is_a_limit_and_a_term() -> None:
+    few = node("n0", quota=(("services", 1.0),))
+    book = ledger(few, node("n1"))
+    decision = explain(app(), 0, book)
+    assert {s.node: {t: v for t, v, _ in s.terms}["quota"] for s in decision.scores} == {"n0": 0.0, "n1": 1.0}
+    alone = ledger(few)
+    alone.take(app("other"), 0, "n0")
+    assert place(app(), 0, alone).reason == "n0: its quota of 1 services is used up"
+
+
+def test_a_drained_node_gives_up_what_it_holds() -> None:
+    drained = node("n0", drain=True)
+    assert misplaced(app(), drained, "n0") == "node n0 is drained"
+    assert place(app(), 0, ledger(drained, node("n1"))).node == "n1"

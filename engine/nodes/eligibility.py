@@ -1,0 +1,55 @@
+"""Which nodes come into question at all: for any app, and for one app by what both declare. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from automator67.engine.desired import App, Node
+from automator67.engine.observed import NodeView
+
+DISK_FULL = 0.9
+
+
+def closed(node: Node, view: NodeView) -> str:
+    """Return why nothing new can be placed on a node, whatever the app, or nothing."""
+    if node.kind != "agent":
+        return f"kind {node.kind} cannot be placed on by this version"
+    if node.drain:
+        return "drain: true"
+    if not node.schedulable:
+        return "schedulable: false"
+    if view.state == "never":
+        return "no agent has joined as this node yet"
+    if view.state != "healthy":
+        return f"the node is {view.state}"
+    if not view.reported:
+        return "the node has not reported since the engine started"
+    if view.disk and view.disk_used > DISK_FULL * view.disk:
+        return f"its disk is {view.disk_used / view.disk:.0%} full"
+    return ""
+
+
+def misplaced(app: App, node: Node | None, name: str) -> str:
+    """Return why an instance of the app that runs on a node may not stay there, or nothing."""
+    if node is None:
+        return f"node {name} is no longer declared"
+    if node.kind != "agent":
+        return f"node {name} is of kind {node.kind}"
+    if node.drain:
+        return f"node {name} is drained"
+    return label_mismatch(app, node, labels_of(node))
+
+
+def label_mismatch(app: App, node: Node, labels: Mapping[str, str]) -> str:
+    """Return which of the app's demands on labels the node does not meet, or nothing."""
+    if node.name in app.place.avoid:
+        return f"place.avoid names node {node.name}"
+    for key, value in app.place.require:
+        if labels.get(key) != value:
+            return f"node {node.name} has no label {key}: {value}"
+    return ""
+
+
+def labels_of(node: Node) -> dict[str, str]:
+    """Return all labels of a node; node, region and provider are labels every node has."""
+    return dict(node.labels) | {"node": node.name, "region": node.region, "provider": node.provider}
