@@ -60,9 +60,8 @@ def test_a_ca_that_was_half_made_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_names_in_the_csr_do_not_count(authority: Authority) -> None:
-    issued = authority.sign(
-        csr(ec.generate_private_key(ec.SECP256R1()), "spiffe://automator67/home/node/evil"), "home", "hel1"
-    )
+    request = csr(ec.generate_private_key(ec.SECP256R1()), "spiffe://automator67/home/node/evil")
+    issued = authority.sign(request, "home", "hel1", NOW)
     identity = identity_of(der(issued.pem))
     assert (identity.cloud, identity.node, identity.serial) == ("home", "hel1", issued.serial)
     certificate = x509.load_pem_x509_certificate(issued.pem.encode())
