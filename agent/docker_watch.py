@@ -83,13 +83,14 @@ class DockerWatch(threading.Thread):
                 self._strikes += 1
                 if self._strikes >= _STRIKES:
                     self._tell("degraded", "the Docker Engine does not answer; what runs keeps running")
-            except OSError as e:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+                # Also when it says something that is not understood: that must not end the watch.
                 if not self._away_from or self._away_until:
                     self._away_from, self._away_until = time.time(), 0.0
                 was_up = time.monotonic() - began > 5
                 failures = 0 if was_up else failures + 1
                 if not was_up:
-                    self._tell("down", f"nobody answers at the Docker Engine's socket: {e.strerror or e}")
+                    self._tell("down", f"nobody answers at the Docker Engine's socket: {e}")
             self._wait(min(5.0, 0.1 * 2 ** min(failures, 8)))
 
     def _follow(self) -> None:
@@ -148,7 +149,12 @@ class DockerWatch(threading.Thread):
         boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
         for container in containers:
             self._recheck.pop(container, None)
-            doc = self._api.inspect(container)
+            try:
+                doc = self._api.inspect(container)
+            except TimeoutError:
+                # One container can be stuck while all others are well; if the whole engine hangs, this raises too.
+                self._api.ping()
+                continue
             if doc is None:
                 self._forget(container)
                 continue

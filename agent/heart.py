@@ -16,6 +16,7 @@ Post = Callable[[tuple[Any, ...]], None]
 _TIMEOUT = 20.0
 # Between two heartbeats, however much changes.
 _SHORTEST_GAP = 0.2
+_LINGER = 0.02
 # A revoked node asks this seldom whether it is still revoked.
 REVOKED_DELAY = 300.0
 
@@ -82,6 +83,9 @@ class Heart(threading.Thread):
                     asked = True
                     self._post(("beat due",))
                 self._changed.wait(left if not asked else None)
+            if not asked:
+                # What changes together is told together: started, and healthy at the first probe.
+                self._changed.wait(_LINGER)
             report, self._report = self._report, None
             return report
 

@@ -74,6 +74,11 @@ class Link:
 
     def connect(self, anonymous: bool = False) -> Connection:
         """Connect and shake hands; ``anonymous``: without showing our certificate. Raises LinkError."""
+        try:
+            with self._lock:
+                context = self._make_context(None) if anonymous else self._context
+        except OSError as e:
+            raise LinkError("untrusted", f"the CA or certificate of this node cannot be read: {_words(e)}") from None
         # As bytes: text would go through the IDNA codec, whose tables take a megabyte.
         host: Any = self.place.host.encode()
         try:
@@ -86,8 +91,6 @@ class Link:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self.local_address = str(sock.getsockname()[0])
-            with self._lock:
-                context = self._make_context(None) if anonymous else self._context
             return Connection(context.wrap_socket(sock, server_hostname=host), self._where)
         except ssl.SSLCertVerificationError as e:
             sock.close()

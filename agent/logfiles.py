@@ -13,12 +13,17 @@ LARGEST = 10 * 2**20
 FILES = 3
 
 
+def is_large(path: str, largest: int = LARGEST) -> bool:
+    """Whether a log is due for rotation."""
+    try:
+        return os.stat(path).st_size > largest
+    except FileNotFoundError:
+        return False
+
+
 def rotate(path: str, largest: int = LARGEST) -> bool:
     """Rotate a log that has become larger than ``largest`` bytes; return whether it was. Raises OSError."""
-    try:
-        if os.stat(path).st_size <= largest:
-            return False
-    except FileNotFoundError:
+    if not is_large(path, largest):
         return False
     for number in range(FILES - 1, 1, -1):
         with contextlib.suppress(FileNotFoundError):

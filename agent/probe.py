@@ -8,10 +8,11 @@ from automator67.agent.model import Probe
 
 Health = Literal["starting", "healthy", "unhealthy"]
 
-# Until it is healthy for the first time an instance is asked this often, so that a push shows quickly ...
-QUICK = 0.25
-# ... but not for ever: one that never comes up must not cost its node anything.
-QUICK_FOR = 60.0
+# Until it is healthy for the first time an instance is asked often, so that a push shows quickly: most are up within
+# milliseconds, some within seconds ...
+FIRST, FIRST_FOR = 0.05, 0.5
+QUICK, QUICK_FOR = 0.25, 60.0
+# ... and one that never comes up must not cost its node anything.
 
 
 class Standing(NamedTuple):
@@ -58,5 +59,7 @@ def after_result(s: Standing, probe: Probe, passed: bool, detail: str, now: floa
 
 def next_probe(s: Standing, probe: Probe, last_started: float) -> float:
     """Return when to probe next; ``last_started`` is when the last probe began."""
-    quick = s.health == "starting" and last_started - s.began < QUICK_FOR
-    return last_started + (min(probe.interval, QUICK) if quick else probe.interval)
+    age = last_started - s.began
+    if s.health != "starting" or age >= QUICK_FOR:
+        return last_started + probe.interval
+    return last_started + min(probe.interval, FIRST if age < FIRST_FOR else QUICK)

@@ -47,7 +47,7 @@ def ask(probe: Probe, w: Wanted, seen: Seen, docker: DockerApi, launch_doc: dict
         return Result(False, f"{_what(probe)}: no answer within {probe.timeout:g} s")
     except OSError as e:
         return Result(False, f"{_what(probe)}: {e.strerror or e}")
-    except ProcessError as e:
+    except (ProcessError, ValueError, KeyError, TypeError) as e:
         return Result(False, f"{_what(probe)}: {e}")
 
 

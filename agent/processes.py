@@ -58,9 +58,11 @@ class Processes:
         with open("/proc/self/cgroup") as file:
             self._own_cgroups = cgroups.own_cgroups(file.read())
         self._last_lines: dict[str, str] = {}
+        self._volumes: list[tuple[str, int, str]] = []
 
     def load(self) -> None:
         """Find what runs already: by the written records, then by the stamp in the environment."""
+        self._volumes = volumes(self._state, self._cloud, self._node)
         cgroups.prepare_version_2(self._own_cgroups)
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(f"{self._state}/instances"):
@@ -100,6 +102,7 @@ class Processes:
         if record is not None:
             self._records[instance] = record
             self._children.add(record.pid)
+            self._volumes = volumes(self._state, self._cloud, self._node)
             self._last_lines.pop(instance, None)
 
     def stopped(self, instance: str) -> None:
@@ -133,7 +136,7 @@ class Processes:
 
     def volumes(self) -> list[tuple[str, int, str]]:
         """Return the volumes here as (app, slot, name)."""
-        return volumes(self._state, self._cloud, self._node)
+        return self._volumes
 
     def usage(self, meter: metrics.Meter) -> dict[str, Use]:
         """Return by instance what each uses now."""
@@ -153,11 +156,9 @@ class Processes:
         """Return the paths of an instance's logs (out, err)."""
         return f"{self._state}/instances/{instance}/out.log", f"{self._state}/instances/{instance}/err.log"
 
-    def rotate_logs(self) -> None:
-        """Keep the logs bounded. Raises OSError."""
-        for instance in self._records:
-            for path in self.logs(instance):
-                logfiles.rotate(path)
+    def large_logs(self) -> list[str]:
+        """Return the logs that are to be rotated."""
+        return [path for instance in self._records for path in self.logs(instance) if logfiles.is_large(path)]
 
     def probe_document(self, w: Wanted, command: tuple[str, ...]) -> dict[str, Any] | None:
         """Return how to run a probe's command as the process itself runs; None when it does not."""
@@ -208,9 +209,9 @@ class Processes:
             write_json(self._file(w.id), _to_json(record))
         except ProcessError as e:
             error = str(e)
-        except OSError as e:
+        except (OSError, ValueError) as e:
             # The process runs; only its record could not be written. The stamp finds it again.
-            error = "" if record is not None else f"it could not be started: {e.strerror or e}: {e.filename or ''}"
+            error = "" if record is not None else f"it could not be started: {e}"
         self._post(("process", w.id, record, error, "start"))
 
     def _launch(self, w: Wanted, plan: RunPlan, limits: Limits, before: Record | None) -> Record:

@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import faulthandler
-import json
 import os
 import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from automator67.agent import VERSION, logs_task, naming
-from automator67.agent.desired import DesiredError, keep_known, parse
+from automator67.agent import VERSION, naming
+from automator67.agent.desired import DesiredError
 from automator67.agent.docker_http import DockerApi
 from automator67.agent.docker_watch import DockerWatch
 from automator67.agent.heart import Heart
 from automator67.agent.helper import Answer, Helper, Progress
 from automator67.agent.keeper import Keeper
+from automator67.agent.last_desired import LastDesired
 from automator67.agent.link import Link, LinkError, place_of
-from automator67.agent.model import Desired, Step
+from automator67.agent.log_tasks import LogTasks
+from automator67.agent.model import Step
 from automator67.agent.notify import notify, watchdog_interval
 from automator67.agent.probes import Probes
 from automator67.agent.processes import Processes
 from automator67.agent.renewal import Renewal
 from automator67.agent.reporter import Reporter, disk_path
 from automator67.agent.state import Membership, Memory, lock, membership
+from automator67.agent.upkeep import Upkeep
 from automator67.agent.wakeup import WakeUp
 
 # A loop that has not come round for this long hangs: the process ends itself and its supervisor starts it again.
 _STUCK = 60.0
 _TICK = 10.0
 _PROCESS_TICK = 1.0
-_COLLECT_EVERY = 600.0
-_SEAL_RETRY = 30.0
 _CLOCK_TOLERANCE = 60.0
-_MOST_TASKS = 8
+
+
+class ThreadDied(Exception):
+    """A thread ended that the agent cannot do without."""
 
 
 class Options(NamedTuple):
@@ -80,8 +82,8 @@ class Resident:
         self._watch: DockerWatch | None = None
         if docker:
             self._watch = DockerWatch(self._api, member.cloud, member.node, lambda s: post(("docker", s)))
-        self._memory = Memory(f"{options.state}/memory.json")
-        self._keeper = Keeper(member, prefix, self._memory, self._helper, self._watch, self._processes, say)
+        memory = Memory(f"{options.state}/memory.json")
+        self._keeper = Keeper(member, prefix, memory, self._helper, self._watch, self._processes, say)
         launch_doc = self._processes.probe_document if self._processes is not None else lambda _w, _c: None
         self._probes = Probes(self._api, launch_doc, post)
         self._reporter = Reporter(self._keeper, self._probes, self._processes, disk_path(options.state))
@@ -90,18 +92,15 @@ class Resident:
         self._renewal = Renewal(self._link, self._helper, options.state, member.node, post)
         self._heart = Heart(self._link, self._reporter.next_seq, post)
         self._wakeup: WakeUp | None = None
+        self._last = LastDesired(self._helper, options.state, member, say)
+        self._tasks = LogTasks(self._link, self._keeper, self._api, self._processes, post)
+        self._upkeep = Upkeep(self._keeper, self._helper, self._processes, post)
         self._stopping = False
         self._beat_due = False
         self._clock_offset = 0.0
         self._lease_until = 0.0
-        self._raw = b""
-        self._seal_again = float("inf")
-        self._collect_after = 0.0
-        self._memory_failed = 0.0
-        self._tasks: set[str] = set()
-        self._old_tasks: list[str] = []
         self._last_trouble = self._last_said = ""
-        self._rotating = False
+        self._failed = ""
 
     def run(self) -> None:
         """Work until a signal says stop."""
@@ -109,9 +108,10 @@ class Resident:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._inbox.put(("stop",)))
         signal.signal(signal.SIGCHLD, lambda *_: self._inbox.put(("child",)))
+        threading.excepthook = self._thread_died
         if self._processes is not None:
             self._processes.load()
-        self._helper.submit("open", {"state": self._state, "about": self._about}, ("open",), 60.0)
+        self._last.open()
         if self._watch is not None:
             self._watch.start()
         notify("READY=1")
@@ -131,11 +131,17 @@ class Resident:
             wake_at = self._pass(time.monotonic())
         notify("STOPPING=1")
         faulthandler.cancel_dump_traceback_later()
+        if self._failed:
+            raise ThreadDied(self._failed)
         say("stopped; what runs keeps running")
 
-    @property
-    def _about(self) -> str:
-        return f"desired state of {self._member.cloud}/{self._member.node}"
+    def _thread_died(self, what: threading.ExceptHookArgs) -> None:
+        """End the process when a thread that it cannot do without has ended: its supervisor starts it again."""
+        name = what.thread.name if what.thread else ""
+        say(f"internal error in thread {name}: {what.exc_type.__name__}: {what.exc_value}")
+        if name in ("docker", "heart", "wakeup"):
+            self._failed = name
+            self._inbox.put(("stop",))
 
     def _take(self, timeout: float) -> None:
         """Wait for a message, and take it with all that came along."""
@@ -152,11 +158,13 @@ class Resident:
         if now >= self._helper.next_tick():
             for answer in self._helper.tick(now):
                 self._answered(answer)
+        self._keeper.may_remove = self._last.kept
         dues = [self._keeper.converge(now), self._helper.next_tick()]
         pairs = self._keeper.look().pairs
         dues.append(self._probes.update(pairs, now))
         dues.append(self._renewal.tick(now, time.time() + self._clock_offset))
-        self._keep_memory(now)
+        self._upkeep.keep_memory(now)
+        self._tell_conditions()
         if self._wakeup is not None and self._keeper.ready:
             report = self._reporter.build()
             if self._reporter.changed(report) or self._beat_due:
@@ -170,20 +178,14 @@ class Resident:
     def _tick(self, now: float) -> float:
         """Do what is done from time to time; return after how many seconds again."""
         self._keeper.forget_failures(now)
-        if now >= self._seal_again:
-            self._seal()
-        self._collect_images(now)
+        self._last.tick(now)
+        self._upkeep.collect_images(now, self._reporter.disk_is_filling)
         if self._wakeup is not None:
             self._wakeup.check(now)
-        self._reporter.conditions.discard("clock")
-        if self._link.clock_is_wrong or abs(self._clock_offset) > _CLOCK_TOLERANCE:
-            self._reporter.conditions.add("clock")
         if self._processes is None or not self._processes.running():
             return _TICK
         self._keeper.check_processes()
-        if not self._rotating:
-            self._rotating = True
-            threading.Thread(target=self._rotate, daemon=True).start()
+        self._upkeep.rotate_logs()
         return _PROCESS_TICK
 
     def _handle(self, message: tuple[Any, ...]) -> None:
@@ -211,9 +213,9 @@ class Resident:
         elif kind == "renewed":
             self._say_new(self._renewal.take_answer(*rest))
         elif kind == "task done":
-            self._tasks.discard(rest[0])
+            self._tasks.done(rest[0])
         elif kind == "rotated":
-            self._rotating = False
+            self._upkeep.rotated()
             self._say_new(rest[0])
         elif kind == "stop":
             self._stopping = True
@@ -228,9 +230,7 @@ class Resident:
         if kind == "open":
             self._opened(answer)
         elif kind == "seal":
-            self._keeper.may_remove = True
-            self._state_kept(answer.ok, answer.error)
-            self._seal_again = float("inf") if answer.ok else time.monotonic() + _SEAL_RETRY
+            self._last.sealed(answer)
         elif kind == "renewal":
             self._renewal.take_request(answer.ok, answer.result, answer.error)
         elif kind == "install":
@@ -243,59 +243,32 @@ class Resident:
 
     def _opened(self, answer: Answer) -> None:
         """Begin with the desired state of the last time, if there is one, and talk to the engine."""
-        rev = ""
         if answer.ok:
             self._renewal.set_validity(answer.result["valid"])
-            if answer.result["plain"]:
-                self._raw = answer.result["plain"].encode()
-                try:
-                    desired = self._checked(json.loads(self._raw))
-                    self._keeper.want(desired)
-                    rev = desired.rev
-                    say(f"keeping what was last desired (revision {rev}) until the engine says otherwise")
-                except (ValueError, DesiredError) as e:
-                    say(f"the last desired state cannot be used: {e}; waiting for the engine")
-        problem = answer.error if not answer.ok else answer.result["problem"]
-        if problem:
-            say(f"the last desired state cannot be opened: {problem}; waiting for the engine")
-        self._wakeup = WakeUp(self._link, rev, self._inbox.put)
+        desired = self._last.opened(answer)
+        if desired is not None:
+            self._keeper.want(desired)
+        self._wakeup = WakeUp(self._link, desired.rev if desired else "", self._inbox.put)
         self._wakeup.start()
         self._heart.start()
 
     def _desired(self, doc: dict[str, Any], raw: bytes) -> None:
         for task in doc.get("tasks") or ():
-            self._start_task(task)
+            self._tasks.take(task)
         if "instances" not in doc:
             return
+        # Whatever it says, work is about to come.
         self._helper.warm_up()
         try:
-            desired = self._checked(doc)
+            desired = self._last.take(doc, raw, self._keeper.desired)
         except DesiredError as e:
             self._say_new(f"the engine's desired state cannot be understood and changes nothing: {e}")
             self._reporter.conditions.add("desired_state_refused")
             return
         self._reporter.conditions.discard("desired_state_refused")
-        if self._keeper.desired is not None:
-            if desired.rev == self._keeper.desired.rev:
-                return
-            desired = keep_known(desired, self._keeper.desired)
-        say(f"desired: revision {desired.rev} with {len(desired.instances)} instances")
-        self._raw = raw
-        self._keeper.want(desired)
-        self._seal()
-
-    def _checked(self, doc: object) -> Desired:
-        desired = parse(doc)
-        if (desired.cloud, desired.node) != (self._member.cloud, self._member.node):
-            raise DesiredError(f"it is for node {desired.node} of cloud {desired.cloud}")
-        return desired
-
-    def _seal(self) -> None:
-        """Keep the desired state for a restart; nothing is removed before that has succeeded or failed."""
-        self._keeper.may_remove = False
-        self._seal_again = float("inf")
-        args = {"state": self._state, "about": self._about, "plain": self._raw.decode()}
-        self._helper.submit("seal", args, ("seal",), 60.0)
+        if desired is not None:
+            say(f"desired: revision {desired.rev} with {len(desired.instances)} instances")
+            self._keeper.want(desired)
 
     def _beat_answered(self, answer: dict[str, Any], report: dict[str, Any]) -> None:
         if self._last_trouble:
@@ -323,64 +296,15 @@ class Resident:
         if e.trouble == "refused":
             self._renewal.want()
 
-    def _start_task(self, doc: object) -> None:
-        task = logs_task.task_of(doc)
-        if task is None or task.id in self._old_tasks or len(self._tasks) >= _MOST_TASKS:
-            return
-        self._old_tasks = [*self._old_tasks[-200:], task.id]
-        self._tasks.add(task.id)
-        source = self._log_source(task)
-
-        def work() -> None:
-            logs_task.run(task, self._link, source)
-            self._inbox.put(("task done", task.id))
-
-        threading.Thread(target=work, daemon=True).start()
-
-    def _log_source(self, task: logs_task.LogsTask) -> Iterator[list[logs_task.Line]]:
-        found = self._keeper.look()
-        seen = next((s for w, s in found.pairs if w.id == task.instance), None)
-        seen = seen or next((s for s in found.extra if s.instance == task.instance), None)
-        if seen is None:
-            return logs_task.says(f"there is no {task.instance} on node {self._member.node}")
-        if seen.runtime == "process" and self._processes is not None:
-            return logs_task.file_lines(self._processes.logs(task.instance), task)
-        return logs_task.docker_lines(self._api, seen, task)
-
-    def _collect_images(self, now: float) -> None:
-        snapshot = self._keeper.snapshot
-        if not self._reporter.disk_is_filling or now < self._collect_after or not snapshot or snapshot.health != "ok":
-            return
-        self._collect_after = now + _COLLECT_EVERY
-        self._helper.submit("collect", {"ours": self._memory.images, "now": time.time()}, ("collect",), 300.0)
-
-    def _rotate(self) -> None:
-        problem = ""
-        try:
-            if self._processes is not None:
-                self._processes.rotate_logs()
-        except OSError as e:
-            problem = f"logs cannot be rotated: {e.strerror}: {e.filename}"
-        self._inbox.put(("rotated", problem))
-
-    def _keep_memory(self, now: float) -> None:
-        if now < self._memory_failed + _SEAL_RETRY and self._memory_failed:
-            return
-        try:
-            self._memory.keep()
-            if self._memory_failed:
-                self._memory_failed = 0.0
-                self._state_kept(True, "")
-        except OSError as e:
-            self._memory_failed = now
-            self._state_kept(False, f"{e.strerror}: {e.filename}")
-
-    def _state_kept(self, ok: bool, error: str) -> None:
-        if not ok:
-            self._reporter.conditions.add("state_unwritable")
-            self._say_new(f"the agent's state cannot be written: {error}; everything keeps running")
-        elif self._seal_again == float("inf") and not self._memory_failed:
-            self._reporter.conditions.discard("state_unwritable")
+    def _tell_conditions(self) -> None:
+        conditions = self._reporter.conditions
+        conditions -= {"clock", "state_unwritable"}
+        if self._link.clock_is_wrong or abs(self._clock_offset) > _CLOCK_TOLERANCE:
+            conditions.add("clock")
+        problem = self._last.problem or self._upkeep.problem
+        if problem:
+            conditions.add("state_unwritable")
+            self._say_new(f"the agent's state cannot be written: {problem}; everything keeps running")
 
     def _say_new(self, text: str) -> None:
         if text and text != self._last_said:

@@ -99,6 +99,8 @@ def _with_key(job: str, args: dict[str, Any]) -> Any:
 
 def _one_line(e: Exception) -> str:
     text = str(e) or type(e).__name__
+    if isinstance(e, OSError) and e.strerror:
+        text = f"{e.strerror}: {e.filename}" if e.filename else e.strerror
     return " ".join(text.split())[:500]
 
 

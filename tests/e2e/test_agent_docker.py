@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
+import json
 import secrets
+import tarfile
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import docker
@@ -12,6 +19,7 @@ import httpx
 import pytest
 from docker.errors import NotFound
 from docker.models.containers import Container
+from docker.models.images import Image
 
 from tests.support.fake_engine import Agent, Doc, FakeEngine, container_instance, http_probe, wait_for
 from tests.support.images import busybox
@@ -62,6 +70,69 @@ def foreigner(client: docker.DockerClient, busybox: str) -> Iterator[Container]:
         made.remove(force=True)
     except NotFound:
         pass
+
+
+class Registry:
+    """A registry of one image under every tag of ``tests/busy``; its layer comes slowly."""
+
+    def __init__(self, image: Image) -> None:
+        saved = io.BytesIO(b"".join(image.save()))
+        with tarfile.open(fileobj=saved) as tar:
+            manifest = json.load(tar.extractfile("manifest.json") or io.BytesIO())[0]
+            config, layer = (
+                (tar.extractfile(n) or io.BytesIO()).read() for n in (manifest["Config"], manifest["Layers"][0])
+            )
+        self.blobs = {f"sha256:{hashlib.sha256(b).hexdigest()}": b for b in (config, gzip.compress(layer, 1))}
+        kinds = ("container.image.v1+json", "image.rootfs.diff.tar.gzip")
+        parts = [
+            {"mediaType": f"application/vnd.docker.{kind}", "size": len(blob), "digest": digest}
+            for kind, (digest, blob) in zip(kinds, self.blobs.items(), strict=True)
+        ]
+        self.kind = "application/vnd.docker.distribution.manifest.v2+json"
+        doc = {"schemaVersion": 2, "mediaType": self.kind, "config": parts[0], "layers": parts[1:]}
+        self.manifest = json.dumps(doc).encode()
+        self.manifests_served = 0
+        registry = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Stay quiet."""
+
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
+            def do_GET(self) -> None:
+                name = self.path.rpartition("/")[2]
+                status, body, kind = 404, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}', ""
+                if self.path == "/v2/":
+                    status, body = 200, b"{}"
+                elif self.path.startswith("/v2/tests/busy/manifests/"):
+                    status, body, kind = 200, registry.manifest, registry.kind
+                    registry.manifests_served += self.command == "GET"
+                elif name in registry.blobs:
+                    status, body, kind = 200, registry.blobs[name], "application/octet-stream"
+                self.send_response(status)
+                self.send_header("Content-Type", kind or "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Docker-Content-Digest", f"sha256:{hashlib.sha256(body).hexdigest()}")
+                self.end_headers()
+                if self.command == "GET":
+                    if len(body) > 100_000:
+                        time.sleep(0.8)
+                    self.wfile.write(body)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_address[1]
+
+    def __enter__(self) -> Registry:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
 
 def find(client: docker.DockerClient, engine: FakeEngine, instance: str) -> Container | None:
@@ -271,12 +342,38 @@ def test_an_image_that_is_nowhere_is_said_in_words(engine: FakeEngine, busybox: 
     running(engine, container_instance("web", busybox, *SLEEP))
 
 
+def test_an_image_is_pulled_with_its_progress_told(
+    engine: FakeEngine, client: docker.DockerClient, busybox: str
+) -> None:
+    with Registry(client.images.get(busybox)) as registry:
+        image = f"127.0.0.1:{registry.port}/tests/busy:{secrets.token_hex(4)}"
+        try:
+            running(engine, container_instance("web", image, *SLEEP))
+            phases = {i["phase"]: i["detail"] for h in engine.heartbeats for i in h["instances"] if i["image"] == image}
+            assert phases["pulling"].startswith(f"pulling {image}")
+            assert registry.manifests_served == 1
+            # It is here now: nobody is asked again.
+            running(engine, container_instance("web", image, *SLEEP, rev="bbbb"))
+            assert registry.manifests_served == 1
+            missing = f"127.0.0.1:{registry.port}/tests/none:1"
+            engine.want("n1", container_instance("web", missing, *SLEEP))
+            found = engine.wait_instance("n1", "web-0-aaaa", phase="failed")
+            assert found["detail"].startswith(
+                f"image {missing} is not on this node and its registry has none of this name"
+            )
+            rev = engine.want("n1")
+            engine.wait_applied("n1", rev)
+        finally:
+            client.images.remove(image, force=True)
+
+
 def test_a_command_that_does_not_exist_is_said_in_words(engine: FakeEngine, busybox: str) -> None:
     engine.want("n1", container_instance("web", busybox, "no-such-program"))
     found = engine.wait_instance("n1", "web-0-aaaa", phase="failed")
     assert found["detail"] == "the command cannot be started: no-such-program failed: No such file or directory"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["http", "tcp", "command"])
 def test_probes_of_every_kind_turn_with_the_instance(engine: FakeEngine, busybox: str, kind: str) -> None:
     kinds: dict[str, Doc] = {
@@ -328,6 +425,18 @@ def test_what_is_to_be_kept_is_left_alone(engine: FakeEngine, client: docker.Doc
     assert before.status == "running"
     before.remove(force=True)
     engine.wait_instance("n1", "web-0-aaaa", phase="missing")
+
+
+def test_two_agents_share_a_docker_engine(engine: FakeEngine, client: docker.DockerClient, busybox: str) -> None:
+    second = engine.agent("n2", "--name-prefix", f"a67-{engine.cloud}-n2-", runtime="docker").start()
+    engine.want("n2", container_instance("web", busybox, *SLEEP, slot=1))
+    running(engine, container_instance("web", busybox, *SLEEP))
+    engine.wait_instance("n2", "web-1-aaaa", phase="running")
+    assert container(client, engine, "web-1-aaaa").name == f"a67-{engine.cloud}-n2-web-1-aaaa"
+    engine.wait_applied("n2", engine.want("n2"))
+    assert find(client, engine, "web-1-aaaa") is None
+    assert container(client, engine, "web-0-aaaa").status == "running"
+    second.kill(15)
 
 
 def test_a_new_epoch_makes_the_instance_anew(engine: FakeEngine, client: docker.DockerClient, busybox: str) -> None:

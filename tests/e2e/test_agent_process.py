@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -249,6 +250,7 @@ def test_memory_is_limited(engine: FakeEngine) -> None:
     assert found["detail"] == "killed: out of memory"
 
 
+@pytest.mark.slow
 def test_logs_are_rotated_and_read(engine: FakeEngine) -> None:
     program = (
         "import sys,time\n"
@@ -295,6 +297,20 @@ def test_usage_is_measured(engine: FakeEngine) -> None:
     beat = engine.latest("n1")
     assert 0 < beat["usage"]["memory"] < beat["capacity"]["memory"]
     assert beat["capacity"]["cpu"] == len(os.sched_getaffinity(0))
+
+
+def test_the_service_manager_is_told(engine: FakeEngine) -> None:
+    path = engine.directory / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(20)
+        agent = engine.agent("n1").start(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="400000")
+        assert [manager.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+        assert agent.kill(signal.SIGTERM) == 0
+        while (said := manager.recv(100)) == b"WATCHDOG=1":
+            continue
+        assert said == b"STOPPING=1"
+    assert agent.output().endswith("stopped; what runs keeps running\n")
 
 
 def test_purge_leaves_nothing(engine: FakeEngine) -> None:

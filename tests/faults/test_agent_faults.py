@@ -20,6 +20,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from automator67.agent import docker_jobs
 from tests.support.fake_engine import (
     AGENT,
     Agent,
@@ -71,6 +72,7 @@ def children(agent: Agent) -> list[int]:
     return [int(pid) for pid in done.stdout.split()]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_no_process_runs_twice(engine: FakeEngine) -> None:
     chance = random.Random(67)
     agent = engine.agent("n1").start()
@@ -87,6 +89,7 @@ def test_killed_at_any_moment_no_process_runs_twice(engine: FakeEngine) -> None:
             assert {i: len(p) for i, p in leaders(engine).items()} == {w["id"]: 1 for w in wanted}
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 def test_killed_at_any_moment_no_container_runs_twice(engine: FakeEngine, busybox: str) -> None:
     client = docker.DockerClient(timeout=60)
@@ -202,6 +205,7 @@ def private_agent(engine: FakeEngine, private: PrivateDocker) -> Agent:
     return engine.agent("n1", "--docker-socket", private.socket, runtime="docker").start()
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_docker_engine_that_restarts(engine: FakeEngine, private: PrivateDocker, number: int) -> None:
@@ -227,6 +231,7 @@ def test_a_docker_engine_that_restarts(engine: FakeEngine, private: PrivateDocke
     assert not [d for h in engine.heartbeats[beats:] for i in h["instances"] for d in i["drift"] if d == "removed"]
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 def test_a_docker_engine_that_hangs_is_not_a_dead_node(engine: FakeEngine, private: PrivateDocker) -> None:
     private_agent(engine, private)
@@ -250,6 +255,33 @@ def test_a_docker_engine_that_hangs_is_not_a_dead_node(engine: FakeEngine, priva
     engine.wait_applied("n1", rev, 60)
 
 
+@pytest.mark.docker
+def test_images_that_nobody_needs_go_when_the_disk_fills(private: PrivateDocker) -> None:
+    if private.process is None:
+        private.start()
+    client = docker.DockerClient(base_url=f"unix://{private.socket}", timeout=60)
+    try:
+        base = client.images.get("busybox:1.36.1")
+        for tag in ("a:1", "a:2", "a:3", "theirs:1"):
+            made = client.containers.create("busybox:1.36.1", ["true"], labels={"made": tag})
+            made.commit(*tag.split(":"))
+            made.remove()
+        dangling = client.containers.create("busybox:1.36.1", ["true"])
+        old = str(dangling.commit().id)
+        dangling.remove()
+        now = time.time() + 2 * 86400
+        ours = {f"a:{n}": ["a", now - 86400 * (10 - n)] for n in (1, 2, 3)} | {"busybox:1.36.1": ["b", 0.0]}
+        user = client.containers.create("busybox:1.36.1", ["true"])
+        gone = docker_jobs.do("collect", {"ours": ours, "now": now}, private.socket, print)
+        user.remove()
+        assert sorted(gone) == sorted(["a:1", old])
+        assert {"a:2", "a:3", "theirs:1", "busybox:1.36.1"} == {t for i in client.images.list() for t in i.tags}
+        assert docker_jobs.do("collect", {"ours": {}, "now": time.time()}, private.socket, print) == []
+        assert client.images.get(str(base.id))
+    finally:
+        client.close()
+
+
 # -- disk, worker, loop ----------------------------------------------------------------------------------------------
 
 
@@ -267,6 +299,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(directory)], check=False)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_survived(engine: FakeEngine, small_disk: Path) -> None:
     agent = engine.agent("n1").start()
     engine.want("n1", process_instance("a", *SLEEP))
@@ -410,6 +443,7 @@ def test_the_engine_may_ask_for_a_renewal(engine: FakeEngine) -> None:
     engine.ask_renewal = False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "end"), [(-3, -1), (1, 3)])
 def test_a_clock_that_is_wrong_is_told_and_does_not_lock_out(engine: FakeEngine, start: int, end: int) -> None:
     agent = engine.agent("n1")

@@ -51,8 +51,9 @@ def test_failures_in_the_start_period_do_not_count() -> None:
 
 def test_when_to_probe_next() -> None:
     s = first_standing(100.0)
-    assert next_probe(s, PROBE, 100.0) == 100.25
-    assert next_probe(s, PROBE._replace(interval=0.1), 100.0) == 100.1
+    assert next_probe(s, PROBE, 100.0) == 100.05
+    assert next_probe(s, PROBE, 100.5) == 100.75
+    assert next_probe(s, PROBE._replace(interval=0.1), 101.0) == 101.1
     assert next_probe(s, PROBE, 100.0 + QUICK_FOR) == 170.0
     assert next_probe(s._replace(health="healthy"), PROBE, 100.0) == 110.0
 
