@@ -199,9 +199,9 @@ class Processes:
     def _start(self, w: Wanted, before: Record | None, taken: frozenset[int]) -> None:
         record, error = None, ""
         try:
+            # What it left behind when it ended must not run beside it, nor what an agent began that was then killed.
+            self._end_all(w.id, before, 0.0)
             if before is not None:
-                # What it left behind when it ended must not run beside it.
-                self._end_all(w.id, before, 0.0)
                 cgroups.remove(before.limits)
             plan = prepare(w, self._state, self._cloud, self._node, self._prefix, before.port if before else 0, taken)
             limits = cgroups.make(self._own_cgroups, f"a67-{self._cloud}-{self._node}-{w.id}", w.memory, w.cpu)
