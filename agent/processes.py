@@ -8,42 +8,20 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from automator67.agent import cgroups, logfiles, metrics, proctable
 from automator67.agent.cgroups import Limits
 from automator67.agent.launching import launch, launch_document
 from automator67.agent.model import Seen, Use, Wanted
 from automator67.agent.process_files import ProcessError, RunPlan, plan_of, prepare, remove_tree, volumes
+from automator67.agent.process_record import Record, from_json, from_stamp, to_json
 from automator67.agent.state import read_json, write_json
 
 Post = Callable[[tuple[Any, ...]], None]
 
 _KILL_TIMEOUT = 10.0
 _POLL = 0.05
-
-
-class Record(NamedTuple):
-    """One process as it is remembered in its ``process.json``. ``pid`` is also its session and group."""
-
-    id: str
-    app: str
-    slot: int
-    rev: str
-    epoch: int
-    pid: int
-    start: int
-    boot: str
-    port: int = 0
-    inner_port: int = 0
-    started: float = 0.0
-    restarts: int = 0
-    ended: bool = False
-    exit_code: int | None = None
-    oom: bool = False
-    volumes: tuple[str, ...] = ()
-    stop_timeout: float = 10.0
-    limits: Limits = Limits()
 
 
 class Processes:
@@ -66,7 +44,7 @@ class Processes:
         cgroups.prepare_version_2(self._own_cgroups)
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(f"{self._state}/instances"):
-                record = _from_json(read_json(f"{self._state}/instances/{name}/process.json"))
+                record = from_json(read_json(f"{self._state}/instances/{name}/process.json"))
                 if record is not None and record.id == name:
                     self._records[name] = record
         stamped = proctable.stamped(self._cloud, self._node)
@@ -81,7 +59,7 @@ class Processes:
             ):
                 continue
             # Started by an agent that was killed before it could write the record.
-            self._records[env["A67_INSTANCE"]] = _from_stamp(env, found, self._boot)
+            self._records[env["A67_INSTANCE"]] = from_stamp(env, found, self._boot)
         for record in list(self._records.values()):
             if not record.ended and not self._lives(record):
                 self._set_ended(record, None)
@@ -191,7 +169,7 @@ class Processes:
         self._records[record.id] = record
         self._last_lines[record.id] = logfiles.last_line(err, out)
         with contextlib.suppress(OSError):
-            write_json(self._file(record.id), _to_json(record))
+            write_json(self._file(record.id), to_json(record))
 
     def _file(self, instance: str) -> str:
         return f"{self._state}/instances/{instance}/process.json"
@@ -206,7 +184,7 @@ class Processes:
             plan = prepare(w, self._state, self._cloud, self._node, self._prefix, before.port if before else 0, taken)
             limits = cgroups.make(self._own_cgroups, f"a67-{self._cloud}-{self._node}-{w.id}", w.memory, w.cpu)
             record = self._launch(w, plan, limits, before)
-            write_json(self._file(w.id), _to_json(record))
+            write_json(self._file(w.id), to_json(record))
         except ProcessError as e:
             error = str(e)
         except (OSError, ValueError) as e:
@@ -279,29 +257,3 @@ def _signal(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
-
-
-def _from_stamp(env: dict[str, str], found: proctable.Process, boot: str) -> Record:
-    def whole(key: str) -> int:
-        return int(env[key]) if env.get(key, "").isdigit() else 0
-
-    port = whole("A67_PORT")
-    return Record(
-        env["A67_INSTANCE"], env.get("A67_APP", ""), whole("A67_SLOT"), env.get("A67_REV", ""), whole("A67_EPOCH"),
-        found.pid, found.start, boot, port=port, started=found.started,
-    )  # fmt: skip
-
-
-def _to_json(record: Record) -> dict[str, Any]:
-    return record._asdict() | {"limits": record.limits._asdict()}
-
-
-def _from_json(doc: dict[str, Any] | None) -> Record | None:
-    if doc is None:
-        return None
-    try:
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in doc["limits"].items()}
-        limits = Limits(**fields)
-        return Record(**(doc | {"limits": limits, "volumes": tuple(doc["volumes"])}))
-    except (KeyError, TypeError, AttributeError):
-        return None
