@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -61,15 +62,13 @@ def engine(shared: tuple[FakeEngine, Agent]) -> Iterator[FakeEngine]:
 @pytest.fixture
 def foreigner(client: docker.DockerClient, busybox: str) -> Iterator[Container]:
     """A container that is not ours."""
-    made = client.containers.run(
-        busybox, ["sleep", "10000"], name=f"own-{secrets.token_hex(4)}", detach=True, init=True
-    )
-    yield made
+    made = client.containers.create(busybox, ["sleep", "10000"], name=f"own-{secrets.token_hex(4)}", init=True)
     try:
-        made.reload()
-        made.remove(force=True)
-    except NotFound:
-        pass
+        made.start()
+        yield made
+    finally:
+        with contextlib.suppress(NotFound):
+            client.containers.get(str(made.id)).remove(force=True)
 
 
 class Registry:
