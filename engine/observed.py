@@ -137,5 +137,7 @@ class Observed:
     """By app: the last revision whose every replica was healthy."""
     settled: bool = True
     """False just after the start of an engine without a store: nodes may still report what already runs."""
+    engine_started: float = 0.0
+    """When this engine began: before that nobody could tell a node anything, so no deadline runs."""
     confirmed: frozenset[str] = frozenset()
     """Commits whose deletions a person confirmed beyond the budget."""

@@ -132,7 +132,8 @@ class Reconciler:
             self._unsettled = not (i.deployed or i.assignments)
         if self._unsettled:
             self._unsettled = not self._settled(views, now)
-        return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, not self._unsettled, i.confirmed)
+        settled = not self._unsettled
+        return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, settled, self._started, i.confirmed)
 
     def _settled(self, views: Mapping[str, NodeView], now: float) -> bool:
         """Whether an engine that found its store empty may start things.

@@ -62,13 +62,15 @@ def roll(
     proven: bool = False,
     gate: str = "",
     differs: Callable[[str], str] = lambda _: "",
+    told_since: float = 0.0,
 ) -> Rollout:
     """Return the steps that bring ``copies`` to ``app.replicas`` ready copies of ``app.rev``.
 
     ``misplaced(node)`` says why the app may not stay on a node, or nothing. ``proven`` means that this revision
     was healthy before: its replicas are repaired for ever rather than given up at the deadline. ``gate`` holds
     back the starts of an unproven revision, in words. ``differs(rev)`` says in words how an older revision differs
-    from the wanted one, where that is known.
+    from the wanted one, where that is known. ``told_since``: no deadline runs before this time, nor for a copy that
+    its node has not reported yet: it may not know of it.
     """
     out = Rollout()
     good, bad = _sort(app, copies, misplaced, differs)
@@ -77,7 +79,7 @@ def roll(
     ready = {slot for slot, c in good.items() if c.ready(healthy_for, now)}
     out.ready = len(ready)
     out.actions += keeps(copies)
-    _gates(app, good, ready, healthy_for, now, proven, out)
+    _gates(app, good, ready, healthy_for, now, proven, told_since, out)
     if out.failed:
         return out
     if app.pinned:
@@ -120,7 +122,14 @@ def _sort(
 
 
 def _gates(
-    app: App, good: dict[int, Copy], ready: set[int], healthy_for: float, now: float, proven: bool, out: Rollout
+    app: App,
+    good: dict[int, Copy],
+    ready: set[int],
+    healthy_for: float,
+    now: float,
+    proven: bool,
+    told_since: float,
+    out: Rollout,
 ) -> None:
     for slot, c in sorted(good.items()):
         if c.lost:
@@ -128,12 +137,14 @@ def _gates(
         elif slot not in ready and not proven:
             if c.healthy:
                 out.wake(c.healthy_since + healthy_for)
-            if c.known and now - c.since >= app.update.deadline:
+            if not (c.known and c.present):
+                continue
+            deadline = max(c.since, told_since) + app.update.deadline
+            if now >= deadline:
                 what = c.detail or (f"its health is {c.health}" if c.health != "none" else f"it is {c.phase}")
                 out.failed = f"{c.instance} was not healthy within {human_seconds(app.update.deadline)}: {what}"
                 return
-            if c.known:
-                out.wake(c.since + app.update.deadline)
+            out.wake(deadline)
 
 
 def _starts(

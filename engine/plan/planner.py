@@ -167,6 +167,7 @@ def _roll_to(p: _Pass, app: App, copies: list[Copy], proven: bool, gate: str) ->
 
     return roll(
         app, copies, now=p.now, place=placer, proven=proven, gate=gate, differs=differs,
+        told_since=p.observed.engine_started,
         misplaced=lambda node: misplaced(app, p.desired.nodes.get(node), node),
     )  # fmt: skip
 

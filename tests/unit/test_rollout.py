@@ -142,3 +142,11 @@ def test_found_copies_are_kept() -> None:
 def test_complete_when_all_ready_and_nothing_old_runs() -> None:
     assert run(NEW, copy_of(NEW)).complete
     assert run(NEW, copy_of(NEW)).actions == []
+
+
+def test_no_deadline_runs_while_a_node_cannot_know() -> None:
+    old = copy_of(NEW, phase="pending", health="none", healthy_since=0.0, since=NOW - 900)
+    assert run(NEW, old).failed
+    assert run(NEW, replace(old, present=False)).failed == "", "its node has not heard of it"
+    fresh = run(NEW, old, told_since=NOW - 5)
+    assert (fresh.failed, fresh.wake_at) == ("", NOW + 55), "the engine was away until 5 s ago"
