@@ -32,7 +32,7 @@ class Heart(threading.Thread):
         self._link, self._next_seq, self._post = link, next_seq, post
         self._changed = threading.Condition()
         self._report: dict[str, Any] | None = None
-        self._renewed = False
+        self._renewed = self._hurried = False
         self._conn: Connection | None = None
 
     def send(self, report: dict[str, Any]) -> None:
@@ -45,6 +45,12 @@ class Heart(threading.Thread):
         """Connect anew: there is a new certificate."""
         with self._changed:
             self._renewed = True
+            self._changed.notify()
+
+    def hurry(self) -> None:
+        """Try again now: the engine has just answered elsewhere."""
+        with self._changed:
+            self._hurried = True
             self._changed.notify()
 
     def run(self) -> None:
@@ -65,13 +71,13 @@ class Heart(threading.Thread):
                 if e.status == 429:
                     delay = max(delay, 2.0)
                 self._put_back(report)
-                self._rest(delay, interruptible=revoked)
+                self._rest(delay, revoked=revoked, hurried=not revoked and e.status != 429)
                 continue
             failures = 0
             self._post(("beat", answer, report))
             every = _seconds(answer.get("next_s"), 30.0)
             next_due = began + every * (0.9 + 0.2 * chance())
-            self._rest(max(0.0, began + _SHORTEST_GAP - time.monotonic()), interruptible=False)
+            self._rest(max(0.0, began + _SHORTEST_GAP - time.monotonic()))
 
     def _take(self, next_due: float) -> dict[str, Any]:
         """Wait for a report; ask for one when the next heartbeat is due."""
@@ -94,12 +100,14 @@ class Heart(threading.Thread):
             if self._report is None:
                 self._report = report
 
-    def _rest(self, seconds: float, interruptible: bool) -> None:
+    def _rest(self, seconds: float, *, revoked: bool = False, hurried: bool = False) -> None:
+        """Wait; a new certificate ends the wait of the ``revoked``, an answer elsewhere one that may be ``hurried``."""
         until = time.monotonic() + seconds
         with self._changed:
+            self._hurried = False
             while (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
-                if self._renewed and interruptible:
+                if (self._renewed and revoked) or (self._hurried and hurried):
                     return
 
     def _beat(self, report: dict[str, Any]) -> dict[str, Any]:

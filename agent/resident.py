@@ -253,6 +253,8 @@ class Resident:
         self._heart.start()
 
     def _desired(self, doc: dict[str, Any], raw: bytes) -> None:
+        if self._last_trouble:
+            self._heart.hurry()
         for task in doc.get("tasks") or ():
             self._tasks.take(task)
         if "instances" not in doc:
@@ -274,6 +276,8 @@ class Resident:
         if self._last_trouble:
             say("the engine answers again")
             self._last_trouble = ""
+            if self._wakeup is not None:
+                self._wakeup.reconnect()
         self._reporter.acknowledged(report)
         self._reporter.address = self._link.local_address
         if isinstance(answer.get("server_time"), int | float):

@@ -34,6 +34,7 @@ KEEP_SECONDS = 5.0
 LEASE_SECONDS = 150.0
 BEATS_PER_SECOND = 50.0
 """Above this rate over all agents, heartbeats are spread further apart."""
+SOON_SECONDS = 1.0
 BURST, PER_SECOND = 40.0, 10.0
 NOT_KNOWN_YET = b'{"proto":1,"rev":""}'
 
@@ -175,7 +176,8 @@ class Endpoint:
         if changed:
             self._on_change(f"node {node} reported something new")
         desired = self._registry.desired(node)
-        spread = max(self._heartbeat(), len(self._held) / BEATS_PER_SECOND)
+        # Until the engine knows what the node should run, it wants to hear from it again at once.
+        spread = max(self._heartbeat() if desired else SOON_SECONDS, len(self._held) / BEATS_PER_SECOND)
         answer = {
             "proto": 1, "rev": desired.rev if desired else "", "lease_s": LEASE_SECONDS,
             "next_s": round(spread * random.uniform(0.9, 1.1), 2), "server_time": self._clock(), "renew": False,  # noqa: S311
