@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from automator67.engine.convert import app_of, node_of, settings_of
 from automator67.engine.desired import App, Desired, Node, Origin, Other, Settings
+from automator67.engine.secrets.vault import Opener, Vault
 from automator67.schemas.document import Document, read
 from automator67.schemas.kinds import YAML_KINDS, classify
 from automator67.schemas.problem import Problem
@@ -32,10 +33,15 @@ class Entry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """``desired`` is None when ``problems`` has errors; warnings are among the problems in both cases."""
+    """``desired`` is None when ``problems`` has errors; warnings are among the problems in both cases.
+
+    The one exception are errors in files of ``secrets/``: they block the apps that use them, and nothing else.
+    """
 
     desired: Desired | None
     problems: tuple[Problem, ...] = ()
+    vault: Vault | None = field(default=None, compare=False)
+    """The secrets of the commit, where ``desired`` is not None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +51,10 @@ class _Parsed:
 
 
 class Loader:
-    """Loads commits one after another, keeping what was parsed for the next one."""
+    """Loads commits one after another, keeping what was parsed for the next one; secrets open with ``opener``."""
 
-    def __init__(self) -> None:
+    def __init__(self, opener: Opener | None = None) -> None:
+        self._opener = opener
         self._parsed: dict[tuple[str, str], _Parsed] = {}
         self._before: dict[tuple[str, str], _Parsed] = {}
         self._problems: tuple[Problem, ...] = ()
@@ -64,6 +71,9 @@ class Loader:
                 refused.append(problem)
                 if problem.code == "too-much":
                     break
+                if classify(entry.path).kind == "secret":
+                    # The secret exists all the same: it is the apps that use it which cannot be acted on.
+                    parsed[entry.path, entry.blob] = _named_only(entry.path)
                 continue
             key = (entry.path, entry.blob)
             # The load before the last counts too: a commit and its revert alternate.
@@ -80,9 +90,11 @@ class Loader:
         if not any(p.code == "too-much" for p in refused):
             refused += missing_settings({*blobs, *(p.file for p in refused)})
         problems = (*refused, *self._problems)
-        if any(p.severity == "error" for p in problems):
+        if any(p.severity == "error" and classify(p.file).kind != "secret" for p in problems):
             return Loaded(None, problems)
-        return Loaded(_desired(commit, list(parsed.values())), problems)
+        desired = _desired(commit, list(parsed.values()))
+        places = {name: Origin(path, blob) for (path, blob), p in parsed.items() for name in p.document.holds}
+        return Loaded(desired, problems, Vault(desired.settings.name, places, read_blob, self._opener))
 
 
 def _unreadable(entry: Entry, total: int) -> Problem | None:
@@ -109,8 +121,8 @@ def _unreadable(entry: Entry, total: int) -> Problem | None:
 
 
 def _parse(path: str, blob: str, read_blob: Callable[[str], bytes]) -> _Parsed:
-    # Of secrets, queries and what means nothing to us only the name counts here.
-    document = read(path, read_blob(blob) if classify(path).kind in YAML_KINDS else b"")
+    # Of queries and what means nothing to us only the name counts here.
+    document = read(path, read_blob(blob) if classify(path).kind in (*YAML_KINDS, "secret") else b"")
     value, origin = document.value, Origin(path, blob)
     resource: Settings | Node | App | Other | None = None
     if value is not None:
@@ -126,6 +138,11 @@ def _parse(path: str, blob: str, read_blob: Callable[[str], bytes]) -> _Parsed:
     return _Parsed(document, resource)
 
 
+def _named_only(path: str) -> _Parsed:
+    name = classify(path).name
+    return _Parsed(Document(path, "secret", name, None, holds=(name,) if path.endswith(".sealed") else ()), None)
+
+
 def _desired(commit: str, parsed: list[_Parsed]) -> Desired:
     resources = [p.resource for p in parsed]
     return Desired(
@@ -134,5 +151,5 @@ def _desired(commit: str, parsed: list[_Parsed]) -> Desired:
         {r.name: r for r in resources if isinstance(r, Node)},
         {r.name: r for r in resources if isinstance(r, App)},
         tuple(r for r in resources if isinstance(r, Other)),
-        frozenset(p.document.name for p in parsed if p.document.kind == "secret"),
+        frozenset(name for p in parsed for name in p.document.holds),
     )

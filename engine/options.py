@@ -47,6 +47,11 @@ class Options:
         """Where the store is."""
         return self.store or self.state / "store.db"
 
+    @property
+    def keys(self) -> Path:
+        """Where the engine's keys for secrets are."""
+        return self.state / "secrets"
+
 
 def secrets_from(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Return the webhook secrets of ``A67_WEBHOOK_SECRET_GITHUB`` and so on (or ``..._FILE``, one secret a line).

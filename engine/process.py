@@ -30,6 +30,9 @@ from automator67.engine.nodes.tokens import make_token
 from automator67.engine.options import Options
 from automator67.engine.poster import Poster
 from automator67.engine.reconcile import Outcome, Reconciler
+from automator67.engine.secrets.errors import SecretError
+from automator67.engine.secrets.keys import Keyring
+from automator67.engine.secrets.vault import Opener
 from automator67.engine.source import SourceError, open_source
 from automator67.engine.store.database import Store, StoreUnavailable, open_store
 from automator67.engine.store.facts import set_fact
@@ -52,7 +55,7 @@ def run_engine(options: Options) -> None:
         try:
             with open_store(options.store_url) as store:
                 uvloop.run(Engine(options, store).serve())
-        except (StoreUnavailable, CertificateError, SourceError, OSError) as error:
+        except (StoreUnavailable, CertificateError, SecretError, SourceError, OSError) as error:
             raise EngineError(str(error)) from error
 
 
@@ -65,7 +68,9 @@ class Engine:
         older = (options.state / "ca" / "ca.pem").exists()
         self._authority = Authority.open(options.state / "ca")
         self._registry = Registry(store, steady_now, revoked=self._authority.revocations())
-        self._source = open_source(options)
+        self._keyring = Keyring(options.keys)
+        self._keyring.ensure()
+        self._source = open_source(options, Opener(self._keyring))
         self._reconciler = Reconciler(store, self._source, self._registry, started=steady_now(), store_lost=older)
         self._poster = Poster(store, options, self._source.mirror)
         self._inbox = Inbox(options.state / "inbox")

@@ -22,6 +22,7 @@ from automator67.engine.observed import NodeView, Observed
 from automator67.engine.plan.planner import plan
 from automator67.engine.plan.render import told
 from automator67.engine.record import CommitReporter
+from automator67.engine.secrets.vault import Vault
 from automator67.engine.source import Source, SourceError
 from automator67.engine.store.database import Store
 from automator67.engine.store.facts import add_events
@@ -65,6 +66,8 @@ class Reconciler:
         self._first_report = 0.0
         self.desired: Desired | None = None
         """The last desired state that was valid."""
+        self.vault: Vault | None = None
+        """Its secrets."""
 
     def confirm_deletions(self, now: float) -> str:
         """Record that a person confirmed the deletions of the present commit; return the commit, if there is one."""
@@ -111,12 +114,14 @@ class Reconciler:
         except SourceError as problem:
             self._reporter.remote(str(problem), now)
             return str(problem)
-        self._reporter.see(commit, info, loaded.problems, now)
+        fatal = loaded.problems if loaded.desired is None else ()
+        self._reporter.see(commit, info, fatal, now)
         self._head = commit
         if loaded.desired is not None:
-            self.desired = loaded.desired
+            self.desired, self.vault = loaded.desired, loaded.vault
         elif self.desired is None and (previous := self._reporter.last_valid(commit)):
-            self.desired = self._source.load(previous).desired
+            before = self._source.load(previous)
+            self.desired, self.vault = before.desired, before.vault
         return error or (str(loaded.problems[0]) if loaded.problems else "")
 
     def _present_intents(self) -> Intents:

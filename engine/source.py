@@ -14,6 +14,7 @@ from automator67.engine.repo.mirror import Mirror
 from automator67.engine.repo.packs import repack_if_needed
 from automator67.engine.repo.signatures import AllowedSigners, Unsigned, verify_tip
 from automator67.engine.repo.tree import Tree
+from automator67.engine.secrets.vault import Opener
 
 
 class SourceError(Exception):
@@ -23,12 +24,14 @@ class SourceError(Exception):
 class Source:
     """One branch and one folder of one remote, by way of a bare mirror."""
 
-    def __init__(self, mirror: Mirror, subdir: str = "", signers: AllowedSigners | None = None) -> None:
+    def __init__(
+        self, mirror: Mirror, subdir: str = "", signers: AllowedSigners | None = None, opener: Opener | None = None
+    ) -> None:
         self.mirror = mirror
         self.name = mirror.name
         self._subdir = subdir
         self._signers = signers
-        self._loader = Loader()
+        self._loader = Loader(opener)
 
     def fetch(self) -> str:
         """Return the commit at the tip of the branch. Raises SourceError; then nothing has changed."""
@@ -65,8 +68,10 @@ class Source:
             verify_tip(self.mirror, commit, self._signers)
 
 
-def open_source(options: Options) -> Source:
-    """Return the repository the engine was told to follow. Raises SourceError when the options cannot be used."""
+def open_source(options: Options, opener: Opener | None = None) -> Source:
+    """Return the repository the engine was told to follow; its secrets open with ``opener``.
+
+    Raises SourceError when the options cannot be used."""
     credentials = None
     if options.forge_token or options.ssh_key:
         user = options.git_user or "x-access-token"
@@ -76,7 +81,7 @@ def open_source(options: Options) -> Source:
         signers = _signers(options.signers) if options.signers else None
     except (BadAddress, OSError) as error:
         raise SourceError(str(error)) from error
-    return Source(mirror, options.path, signers)
+    return Source(mirror, options.path, signers, opener)
 
 
 def _signers(file: Path) -> AllowedSigners:

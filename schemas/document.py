@@ -11,11 +11,13 @@ from typing import Any
 
 import jsonschema_rs
 
+from automator67.schemas.armor import ArmorError
 from automator67.schemas.complaints import complaints
 from automator67.schemas.findings import position
 from automator67.schemas.kinds import YAML_KINDS, Kind, classify, schema
 from automator67.schemas.local_rules import local_findings, secret_references
 from automator67.schemas.problem import Problem
+from automator67.schemas.sealed import read_sealed
 from automator67.schemas.source import Path, dotted, positions, read_yaml
 
 
@@ -30,6 +32,8 @@ class Document:
     problems: tuple[Problem, ...] = ()
     secrets: tuple[Path, ...] = ()
     """Where the document refers to secrets."""
+    holds: tuple[str, ...] = ()
+    """The secrets that are written in it."""
 
 
 def read(path: str, data: bytes) -> Document:
@@ -39,6 +43,8 @@ def read(path: str, data: bytes) -> Document:
         severity = "warning" if what.warning else "error"
         problem = Problem("file", path, 1, 1, "", what.trouble, what.hint, severity)  # type: ignore[arg-type]
         return Document(path, what.kind, what.name, None, (problem,))
+    if what.kind == "secret":
+        return _secret(path, what.name, data)
     if what.kind not in YAML_KINDS:
         return Document(path, what.kind, what.name, None)
     source = read_yaml(path, data)
@@ -52,6 +58,20 @@ def read(path: str, data: bytes) -> Document:
     if problems:
         return Document(path, what.kind, what.name, None, tuple(problems))
     return Document(path, what.kind, what.name, source.value, (), tuple(secret_references(source.value)))
+
+
+def _secret(path: str, name: str, data: bytes) -> Document:
+    problems: tuple[Problem, ...] = ()
+    if path.endswith(".sealed"):
+        try:
+            file = read_sealed(data)
+            if file.name != name:
+                text = f"this value was sealed as secret {file.name}, not as {name}"
+                raise ArmorError(3, text)
+        except ArmorError as error:
+            hint = f"seal the value again: automator67 seal {name}"
+            problems = (Problem("sealed", path, error.line, 1, "", str(error), hint),)
+    return Document(path, "secret", name, None, problems, holds=(name,))
 
 
 def _check(kind: Kind, path: str, data: bytes, value: Any) -> list[Problem]:

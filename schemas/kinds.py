@@ -10,6 +10,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
+from automator67.schemas.sealed import PUBLIC_KEY_FILE
+
 Kind = Literal["cloud", "node", "app", "shard", "bucket", "secret", "query"]
 
 SETTINGS = "automator67.yaml"
@@ -54,7 +56,7 @@ def classify(path: str) -> Classified:
         return _odd(f"files in folders below {folder}/ are not read", f"move it to {folder}/")
     ending = next((e for e in _ENDINGS.get(kind, _YAML) if rest.endswith(e)), None)
     if ending is None:
-        if rest.startswith(".") or rest.endswith((".md", ".txt")):
+        if rest.startswith(".") or rest.endswith((".md", ".txt")) or path == PUBLIC_KEY_FILE:
             return Classified()
         wanted = " or ".join(_ENDINGS.get(kind, _YAML[:1]))
         return _odd(f"this file in {folder}/ is not read", f"its name must end in {wanted}")

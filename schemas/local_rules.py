@@ -15,6 +15,8 @@ from automator67.schemas.shard_rules import shard_findings
 from automator67.schemas.source import Path
 from automator67.schemas.units import human_bytes, seconds, size_bytes
 
+_FREE_NAMES: Final[tuple[Path, ...]] = (("env",), ("labels",), ("place", "require"), ("place", "prefer"))
+"""Where ``secret`` is a name that a person chose, with a text, and not a reference."""
 LEAST_MEMORY: Final = 6 * 2**20
 """The Docker Engine runs no container with less."""
 LEAST_INTERVAL: Final = 0.1
@@ -35,9 +37,10 @@ def local_findings(kind: Kind, value: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def secret_references(value: Any, path: Path = ()) -> Iterator[Path]:
-    """Yield the path of every ``{secret: NAME}`` in a document."""
+    """Yield the path of every ``{secret: NAME}`` in a document, and of the secrets of an app's files."""
     if type(value) is dict:
-        if len(value) == 1 and "secret" in value and type(value["secret"]) is str:
+        alone = len(value) == 1 and path not in _FREE_NAMES
+        if type(value.get("secret")) is str and (alone or path[:1] == ("files",)):
             yield (*path, "secret")
             return
         for key, inner in value.items():

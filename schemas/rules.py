@@ -59,7 +59,7 @@ def _names(documents: Sequence[Document]) -> _Names:
     names = _Names()
     for d in documents:
         if d.kind == "secret":
-            names.secrets.add(d.name)
+            names.secrets.update(d.holds)
         elif d.kind == "app" and d.value is not None:
             names.apps[d.name] = d.value
         elif d.kind == "bucket" and d.value is not None:

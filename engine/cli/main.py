@@ -19,6 +19,8 @@ COMMANDS = {
     "inspect": "inspect:command",
     "logs": "logs:command",
     "node": "node:command",
+    "seal": "seal:command",
+    "keys": "keys:command",
     "doctor": "doctor:command",
     "engine": "engine:command",
     "web": "web:command",

@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.support.sealed import sealed
+
 FILES = 1_000
 RUNS = 5
 BAR_SECONDS = 3.0
@@ -33,7 +35,7 @@ def write_repository(root: Path, count: int) -> None:
         (root / folder).mkdir()
     for n in range(10):
         (root / "nodes" / f"n{n}.yaml").write_text(f"region: {'eu' if n % 2 else 'us'}\nlabels: {{disk: ssd}}\n")
-        (root / "secrets" / f"s{n}.sealed").write_text("sealed\n")
+        (root / "secrets" / f"s{n}.sealed").write_text(sealed(f"s{n}", cloud="bench"))
     for n in range(count - 21):
         after = f"depends_on: [app-{n - 1}]\n" if n % 5 else ""
         (root / "apps" / f"app-{n}.yaml").write_text(

@@ -14,6 +14,7 @@ from automator67.engine.desired import App, Place, Probe, SecretRef, Settings, U
 from automator67.engine.load import Loaded, Loader
 from automator67.engine.repo.tree import Entry
 from automator67.schemas.samples import SAMPLES
+from tests.support.sealed import sealed
 
 BASE = {"automator67.yaml": "name: home\n", "nodes/hel1.yaml": "region: eu\n"}
 
@@ -112,7 +113,7 @@ def test_everything_an_app_can_say() -> None:
             "volumes": [{"name": "d", "path": "/d", "backup": {"bucket": "k"}}], "drift": "off", "adopt": "old",
             "restart": "no", "stop_timeout": "1w", "user": 1000, "replicas": 1,
         },
-        **{"apps/z.yaml": "image: a", "apps/b.yaml": "image: a", "secrets/db.sealed": "x",
+        **{"apps/z.yaml": "image: a", "apps/b.yaml": "image: a", "secrets/db.sealed": sealed("db"),
            "buckets/k.yaml": "providers: [hel1]\nreplicas: 1"},
     )  # fmt: skip
     assert found.command == ("run", "--fast", "two words")
@@ -176,7 +177,7 @@ FULL: dict[str, Any] = {
     ],
 )  # fmt: skip
 def test_what_needs_a_new_instance_changes_the_revision(change: dict[str, Any]) -> None:
-    more = {"secrets/s.sealed": "x"}
+    more = {"secrets/s.sealed": sealed("s")}
     assert app({**FULL, **change}, **more).rev != app(FULL, **more).rev
 
 
@@ -210,7 +211,7 @@ def test_the_order_of_keys_and_comments_keep_the_revision_but_not_the_blob() -> 
     ],
 )  # fmt: skip
 def test_what_this_version_cannot_act_on_blocks_the_app(document: str, named: str) -> None:
-    found = app(document, **{"secrets/s.sealed": "x"})
+    found = app(document, **{"secrets/s.sealed": sealed("s")})
     assert len(found.unsupported) == 1
     assert named in found.unsupported[0]
 
@@ -243,8 +244,9 @@ def test_nodes_and_settings() -> None:
 
 def test_kinds_of_later_versions_are_checked_and_kept() -> None:
     files = {"shards/main.yaml": SAMPLES["shard"], "buckets/photos.yaml": SAMPLES["bucket"],
-             "nodes/r2-free.yaml": "kind: r2", "nodes/b2-free.yaml": "kind: b2", "secrets/s0-url.sealed": "x",
-             "secrets/s1-url.sops.yaml": "x: [",
+             "nodes/r2-free.yaml": "kind: r2", "nodes/b2-free.yaml": "kind: b2",
+             "secrets/s0-url.sealed": sealed("s0-url"),
+             "secrets/s1-url.sealed": sealed("s1-url"),
              "queries/top.sql": "-- Top\nselect 1"}  # fmt: skip
     loaded = load(files)
     assert loaded.desired is not None, [str(p) for p in loaded.problems]
@@ -288,10 +290,12 @@ def test_a_link_that_means_nothing_to_us_is_left_alone() -> None:
 
 def test_what_is_not_read_may_be_large() -> None:
     large = "x" * 3 * 2**20
-    repository = Repository({**BASE, "apps/README.md": large, "queries/q.sql": "select 1", "secrets/x.sealed": "y"})
+    repository = Repository(
+        {**BASE, "apps/README.md": large, "queries/q.sql": "select 1", "secrets/x.sealed": sealed("x")}
+    )
     loaded = repository.load()
     assert loaded.problems == ()
-    assert len(repository.reads) == 2
+    assert len(repository.reads) == 3
 
 
 def test_a_file_that_becomes_a_link_with_the_same_content_is_refused() -> None:

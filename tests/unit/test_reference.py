@@ -18,6 +18,7 @@ from automator67.schemas.reference_pages import pages
 from automator67.schemas.repository import check_files
 from automator67.schemas.samples import SAMPLES, sample_value
 from automator67.schemas.source import read_yaml
+from tests.support.sealed import sealed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,7 +70,7 @@ def test_samples_show_real_keys_and_are_a_valid_repository_together() -> None:
         "buckets/photos.yaml": SAMPLES["bucket"], "nodes/render-free.yaml": "kind: render",
         "nodes/r2-free.yaml": "kind: r2", "nodes/b2-free.yaml": "kind: b2",
     }  # fmt: skip
-    files |= {f"secrets/{name}.sealed": "x" for name in ("slack-url", "blog-db", "s0-url", "s1-url")}
+    files |= {f"secrets/{name}.sealed": sealed(name) for name in ("slack-url", "blog-db", "s0-url", "s1-url")}
     report = check_files({path: text.encode() for path, text in files.items()})
     assert [str(p) for p in report.problems] == []
     assert sample_value("app.volumes[].backup.every") == "1d"

@@ -12,6 +12,7 @@ import pytest
 from automator67.schemas import repository
 from automator67.schemas.problem import Problem
 from automator67.schemas.repository import check_directory, check_files
+from tests.support.sealed import sealed
 
 BASE = {
     "automator67.yaml": "name: home\n",
@@ -22,7 +23,7 @@ BASE = {
     "nodes/render-free.yaml": "kind: render\n",
     "apps/db.yaml": "image: postgres:17\n",
     "buckets/photos.yaml": "providers: [r2-free, b2-free]\n",
-    "secrets/blog-db.sealed": "x",
+    "secrets/blog-db.sealed": sealed("blog-db"),
 }
 
 
@@ -139,9 +140,9 @@ def test_one_name_may_be_used_by_several_kinds() -> None:
     assert check({"apps/photos.yaml": "image: a", "nodes/photos.yaml": "region: eu"}) == []
 
 
-@pytest.mark.parametrize("pair", [("apps/blog.yaml", "apps/blog.yml"), ("secrets/x.sealed", "secrets/x.sops.yaml")])
+@pytest.mark.parametrize("pair", [("apps/blog.yaml", "apps/blog.yml"), ("nodes/x.yaml", "nodes/x.yml")])
 def test_two_files_of_one_name(pair: tuple[str, str]) -> None:
-    problem = only(dict.fromkeys(pair, "image: a"))
+    problem = only(dict.fromkeys(pair, "image: a" if pair[0].startswith("apps") else "region: eu"))
     assert (problem.file, problem.code) == (pair[1], "same-name")
     assert f"{pair[0]} is the" in problem.message
 
