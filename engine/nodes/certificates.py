@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 AGENT_LIFE = timedelta(hours=24)
+EDGE_LIFE = timedelta(days=365)
+"""Proxies read theirs when they start: a new one means that every connection is made anew."""
 SERVER_LIFE = timedelta(days=90)
 CA_LIFE = timedelta(days=3650)
 BACKDATE = timedelta(minutes=5)
@@ -120,6 +122,31 @@ class Authority:
 
     def sign(self, csr_pem: str, cloud: str, node: str, now: datetime | None = None) -> Issued:
         """Return a certificate for a node over the public key of its CSR. Raises CertificateError for a bad CSR."""
+        uri = x509.UniformResourceIdentifier(f"spiffe://automator67/{cloud}/node/{node}")
+        uses = [ExtendedKeyUsageOID.CLIENT_AUTH]
+        return self._sign(csr_pem, node, [uri], uses, AGENT_LIFE, now or datetime.now(UTC))
+
+    def sign_edge(
+        self, csr_pem: str, cloud: str, node: str, names: Sequence[str], now: datetime | None = None
+    ) -> Issued:
+        """Return a certificate for the proxies of a node, as server under ``names`` and as client.
+
+        It names the node as an edge, not as an agent. Raises CertificateError for a bad CSR.
+        """
+        uri = x509.UniformResourceIdentifier(f"spiffe://automator67/{cloud}/edge/{node}")
+        uses = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+        general = [uri, *(_general_name(n) for n in names)]
+        return self._sign(csr_pem, node, general, uses, EDGE_LIFE, now or datetime.now(UTC))
+
+    def _sign(
+        self,
+        csr_pem: str,
+        name: str,
+        names: Sequence[x509.GeneralName],
+        uses: Sequence[x509.ObjectIdentifier],
+        life: timedelta,
+        now: datetime,
+    ) -> Issued:
         try:
             csr = x509.load_pem_x509_csr(csr_pem.encode())
             key = csr.public_key()
@@ -132,11 +159,10 @@ class Authority:
             raise CertificateError("the CSR's key is neither ECDSA nor Ed25519")
         if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name != "secp256r1":
             raise CertificateError(f"the CSR's curve is {key.curve.name}; use P-256")
-        uri = x509.UniformResourceIdentifier(f"spiffe://automator67/{cloud}/node/{node}")
         certificate = (
-            _builder(now or datetime.now(UTC), AGENT_LIFE, node, self._certificate.subject, key)
-            .add_extension(x509.SubjectAlternativeName([uri]), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            _builder(now, life, name, self._certificate.subject, key)
+            .add_extension(x509.SubjectAlternativeName(names), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         return Issued(

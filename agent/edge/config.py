@@ -1,0 +1,211 @@
+"""Caddy's configuration. Pure.
+
+It says nothing about apps: where they are, Caddy asks by DNS, and what else there is to know, by the existence of
+files and by a request to the edge. So it never changes while the node's role stays the same, and no connection is
+ever lost to a change of it.
+
+A request comes in on the public server. If there is a file for its host, it goes straight to the app's copies
+(``direct``) or to the proxies of their nodes (``mesh``); else the edge decides (``gate``). Proxies accept only the
+certificates of gateways, pinned by their hash.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+REFRESH = "250ms"
+# A request waits this long for a copy to come: an app that may run only once is away for a moment when it changes.
+TRY_FOR = "15s"
+
+Json = dict[str, Any]
+
+
+class Files(NamedTuple):
+    """Where things are: the edge's directory, Caddy's control socket and its log."""
+
+    home: str
+    admin: str
+    log: str
+
+
+class Ports(NamedTuple):
+    """``dns`` and ``http`` are the edge's own on 127.0.0.1; the others are addresses Caddy listens on."""
+
+    dns: int
+    http: int
+    proxy: str
+    public_http: str
+    public_https: str
+
+
+class Acme(NamedTuple):
+    """Who gives certificates: its directory (empty: Let's Encrypt), a file with its root (empty: a public one)."""
+
+    directory: str
+    root: str
+    email: str
+
+
+def caddy_config(files: Files, ports: Ports, token: str, gateway: Acme | None) -> Json:
+    """Return the configuration of a node; ``gateway`` is None where no public traffic arrives.
+
+    ``token`` is part of the paths of the edge's own HTTP server, which everybody on the machine can reach.
+    """
+    edge = f"http://127.0.0.1:{ports.http}/{token}"
+    servers = {"proxy": _proxy_server(files, ports)}
+    if gateway is not None:
+        servers["public"] = _public_server(files, ports, token)
+        servers["plain"] = _plain_server(ports)
+    identity = [{"certificate": f"{files.home}/identity.pem", "key": f"{files.home}/key.pem", "tags": ["identity"]}]
+    tls: Json = {"certificates": {"load_files": identity}}
+    if gateway is not None:
+        tls["automation"] = {
+            "policies": [{
+                "on_demand": True,
+                "get_certificate": [{"via": "http", "url": f"{edge}/certificate"}],
+                "issuers": [_issuer(gateway)],
+            }],
+            "on_demand": {"permission": {"module": "http", "endpoint": f"{edge}/permit"}},
+        }  # fmt: skip
+    writer = {"output": "file", "filename": files.log, "roll_size_mb": 5, "roll_keep": 2}
+    return {
+        "admin": {"listen": f"unix/{files.admin}", "config": {"persist": False}},
+        "logging": {"logs": {"default": {"level": "WARN", "writer": writer}}},
+        "storage": {"module": "file_system", "root": f"{files.home}/caddy"},
+        "apps": {
+            "http": {"servers": servers, "grace_period": "30s", "http_port": _port(ports.public_http),
+                     "https_port": _port(ports.public_https)},
+            "tls": tls,
+        },
+    }  # fmt: skip
+
+
+def _public_server(files: Files, ports: Ports, token: str) -> Json:
+    host = "{http.request.host}"
+    by_gate = [
+        {"match": [{"header": {"A67-Mode": ["direct"]}}],
+         "handle": [_pass_on(ports, "{http.request.header.A67-App}.ha.a67", None)]},
+        {"handle": [_pass_on(ports, "{http.request.header.A67-App}.ma.a67", files)]},
+    ]  # fmt: skip
+    return {
+        "listen": [ports.public_https],
+        "automatic_https": {"disable_redirects": True},
+        "tls_connection_policies": [{}],
+        "routes": [
+            # What only we may say must not come from outside.
+            {"handle": [{"handler": "headers", "request": {"delete": ["A67-*"]}}]},
+            {"match": [_exists(files, f"/hosts/{host}/direct")], "handle": [_pass_on(ports, f"{host}.h.a67", None)],
+             "terminal": True},
+            {"match": [_exists(files, f"/hosts/{host}/mesh")], "handle": [_pass_on(ports, f"{host}.m.a67", files)],
+             "terminal": True},
+            {"handle": [_ask_gate(ports, token), {"handler": "subroute", "routes": by_gate}]},
+        ],
+    }  # fmt: skip
+
+
+def _plain_server(ports: Ports) -> Json:
+    port = _port(ports.public_https)
+    to = "https://{http.request.host}" + ("" if port == 443 else f":{port}") + "{http.request.uri}"
+    return {
+        "listen": [ports.public_http],
+        "automatic_https": {"disable": True},
+        "routes": [{"handle": [{"handler": "static_response", "status_code": 308, "headers": {"Location": [to]}}]}],
+    }
+
+
+def _proxy_server(files: Files, ports: Ports) -> Json:
+    by_app = _pass_on(ports, "{http.request.header.A67-App}.ha.a67", None)
+    by_host = _pass_on(ports, "{http.request.host}.h.a67", None)
+    known = _exists(files, "/peers/{http.request.tls.client.fingerprint}")
+    return {
+        "listen": [ports.proxy],
+        "automatic_https": {"disable": True},
+        "protocols": ["h1"],
+        # The name in the handshake is the node's, the host of a request its app's.
+        "strict_sni_host": False,
+        # Who gets here is a gateway, and has said who the client is.
+        "trusted_proxies": {"source": "static", "ranges": ["0.0.0.0/0", "::/0"]},
+        "tls_connection_policies": [{
+            "protocol_min": "tls1.3",
+            "certificate_selection": {"any_tag": ["identity"]},
+            "client_authentication": {
+                "mode": "require_and_verify",
+                "ca": {"provider": "file", "pem_files": [f"{files.home}/ca.pem"]},
+            },
+        }],
+        "routes": [
+            {"match": [{"not": [known]}], "handle": [{"handler": "static_response", "abort": True}], "terminal": True},
+            {"match": [{"header": {"A67-App": ["*"]}}], "handle": [by_app], "terminal": True},
+            {"handle": [by_host]},
+        ],
+        # A broken connection lets the gateway try another copy where that is safe; an answer would not.
+        "errors": {"routes": [{"handle": [{"handler": "static_response", "abort": True}]}]},
+    }  # fmt: skip
+
+
+def _pass_on(ports: Ports, name: str, mesh: Files | None) -> Json:
+    """Return the handler that passes a request to one of the places a name stands for; ``mesh``: by mutual TLS."""
+    resolver = {"addresses": [f"udp/127.0.0.1:{ports.dns}"]}
+    transport: Json = {
+        "protocol": "http",
+        "dial_timeout": "2s",
+        "compression": False,
+        "versions": ["1.1"],
+        "resolver": resolver,
+        "keep_alive": {"max_idle_conns_per_host": 256, "idle_timeout": "60s"},
+    }
+    if mesh is not None:
+        transport["tls"] = {
+            "ca": {"provider": "file", "pem_files": [f"{mesh.home}/ca.pem"]},
+            "client_certificate_file": f"{mesh.home}/identity.pem",
+            "client_certificate_key_file": f"{mesh.home}/key.pem",
+            "handshake_timeout": "5s",
+        }
+    return {
+        "handler": "reverse_proxy",
+        "transport": transport,
+        "headers": {"request": {"set": {"Host": ["{http.request.hostport}"]}}},
+        "dynamic_upstreams": {
+            "source": "srv", "name": name, "refresh": REFRESH, "grace_period": "10s", "resolver": resolver,
+        },
+        "load_balancing": {
+            "selection_policy": {"policy": "random_choose", "choose": 2} if mesh is None else {"policy": "random"},
+            "try_duration": TRY_FOR, "try_interval": "100ms",
+        },
+        # Short, since the last copy must not be shut out for long; who is down for longer is not in the answer.
+        "health_checks": {"passive": {"fail_duration": "2s", "max_fails": 1}},
+    }  # fmt: skip
+
+
+def _ask_gate(ports: Ports, token: str) -> Json:
+    said = {name: [f"{{http.reverse_proxy.header.{name}}}"] for name in ("A67-App", "A67-Mode")}
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": f"127.0.0.1:{ports.http}"}],
+        "rewrite": {"method": "GET", "uri": f"/{token}/gate"},
+        "headers": {"request": {"set": {"X-Forwarded-Uri": ["{http.request.uri}"]}}},
+        "load_balancing": {"try_duration": "5s", "try_interval": "100ms"},
+        "handle_response": [{
+            "match": {"status_code": [200]},
+            "routes": [{"handle": [{"handler": "headers", "request": {"set": said}}]}],
+        }],
+    }  # fmt: skip
+
+
+def _exists(files: Files, path: str) -> Json:
+    return {"file": {"root": files.home, "try_files": [path]}}
+
+
+def _issuer(acme: Acme) -> Json:
+    issuer: Json = {"module": "acme"}
+    if acme.directory:
+        issuer["ca"] = acme.directory
+    if acme.root:
+        issuer["trusted_roots_pem_files"] = [acme.root]
+    if acme.email:
+        issuer["email"] = acme.email
+    return issuer
+
+
+def _port(listen: str) -> int:
+    return int(listen.rpartition(":")[2])

@@ -1,0 +1,80 @@
+"""The few DNS messages the edge needs: one question in, SRV, A or AAAA records out (RFC 1035, 2782, 6891). Pure."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import NamedTuple
+
+A, AAAA, SRV = 1, 28, 33
+_IN, _OPT = 1, 41
+_NO_ERROR, _FORMAT_ERROR, _NO_SUCH_NAME, _NOT_IMPLEMENTED = 0, 1, 3, 4
+LONGEST = 1232
+"""What resolvers read of an answer over UDP."""
+
+
+class Question(NamedTuple):
+    """What is asked; ``raw`` is the question as it came, to be repeated in the answer."""
+
+    id: int
+    name: str
+    kind: int
+    raw: bytes
+
+
+class Service(NamedTuple):
+    """An SRV record: a name and a port."""
+
+    target: str
+    port: int
+
+
+def parse_query(data: bytes) -> Question | None:
+    """Return the question in a query, None when it is none that we answer (then say nothing)."""
+    try:
+        number, flags, questions = struct.unpack_from(">HHH", data)
+        if flags & 0x8000 or (flags >> 11) & 0xF or questions != 1:
+            return None
+        labels: list[str] = []
+        at = 12
+        while length := data[at]:
+            if length > 63 or len(labels) > 40:
+                return None
+            labels.append(data[at + 1 : at + 1 + length].decode("ascii"))
+            at += 1 + length
+        kind, kind_class = struct.unpack_from(">HH", data, at + 1)
+        if kind_class != _IN:
+            return None
+        return Question(number, ".".join(labels).lower(), kind, data[12 : at + 5])
+    except (struct.error, IndexError, UnicodeDecodeError):
+        return None
+
+
+def answer(question: Question, records: list[Service] | list[str] | None) -> bytes:
+    """Return the answer: services for SRV, addresses for A and AAAA; None: there is no such name.
+
+    Records that do not fit are left out: every record is as good as the others.
+    """
+    code = _NO_ERROR if records is not None else _NO_SUCH_NAME
+    body, count = b"", 0
+    for record in records or ():
+        data = _data(question.kind, record)
+        if data is None:
+            continue
+        one = struct.pack(">HHHIH", 0xC00C, question.kind, _IN, 0, len(data)) + data
+        if 12 + len(question.raw) + len(body) + len(one) > LONGEST:
+            break
+        body, count = body + one, count + 1
+    return struct.pack(">HHHHHH", question.id, 0x8580 | code, 1, count, 0, 0) + question.raw + body
+
+
+def _data(kind: int, record: Service | str) -> bytes | None:
+    if isinstance(record, Service):
+        # RFC 2782 allows no compression here.
+        name = b"".join(bytes([len(p)]) + p for p in (label.encode() for label in record.target.split("."))) + b"\0"
+        return struct.pack(">HHH", 0, 1, record.port) + name
+    family = {A: socket.AF_INET, AAAA: socket.AF_INET6}.get(kind)
+    try:
+        return socket.inet_pton(family, record) if family else None
+    except OSError:
+        return None

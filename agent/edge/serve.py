@@ -1,0 +1,277 @@
+"""The edge process: answers Caddy's questions from the table, and keeps Caddy running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import hmac
+import os
+import random
+import secrets
+import signal
+import socket
+import ssl
+import sys
+import tempfile
+import time
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+from automator67.agent.edge import dns, zone
+from automator67.agent.edge.balance import mode
+from automator67.agent.edge.caddy import Caddy
+from automator67.agent.edge.config import Acme, Files, Ports, caddy_config
+from automator67.agent.edge.flags import Flags, wanted_hosts
+from automator67.agent.edge.gate import Request, decide
+from automator67.agent.edge.http import Asked, Reply, serve_http
+from automator67.agent.edge.passwords import Passwords
+from automator67.agent.edge.reach import Reach
+from automator67.agent.edge.table import Table, TableError, parse
+from automator67.agent.state import make_directory, read, read_json, write_json
+
+# So long the requests of an app without a copy wait for the next one; then they are told.
+HOLD_SECONDS = 30.0
+_LONGEST_SOCKET_PATH = 100
+_MOST_CONDITIONS = 300
+
+
+def run(home: str) -> int:
+    """Serve until told to stop (SIGTERM ends Caddy too); return the exit code. Exits at once if another one serves."""
+    make_directory(home)
+    fd = os.open(f"{home}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return 0
+    os.ftruncate(fd, 0)
+    os.write(fd, str(os.getpid()).encode())
+    asyncio.run(Edge(home).serve())
+    return 0
+
+
+class Edge:
+    """One running edge. ``home`` is its directory; see docs/architecture.md for the files there."""
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+        self._doc: dict[str, Any] = {}
+        self._table: Table | None = None
+        self._flags = Flags(home)
+        self._passwords = Passwords()
+        self._reach = Reach(lambda: None)
+        self._empty_since: dict[str, float] = {}
+        self._known = read_json(f"{home}/ports.json") or {}
+        self._token = str(self._known.get("token") or secrets.token_urlsafe(24))
+        self._caddy = Caddy(home, _socket_path(home), say)
+        self._status: dict[str, Any] = {}
+
+    async def serve(self) -> None:
+        """Serve until SIGTERM; SIGHUP says that the table is new."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGINT, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._take_table)
+        transport = await self._serve_dns()
+        server = await self._serve_http()
+        write_json(f"{self._home}/ports.json", {**self._known, "token": self._token})
+        self._take_table()
+        tasks = [asyncio.create_task(t) for t in (self._caddy.run(), self._reach.run(), self._every_second())]
+        stopped = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopped}:
+            task.result()
+        self._caddy.stop()
+        transport.close()
+        server.close()
+
+    async def _serve_dns(self) -> asyncio.DatagramTransport:
+        loop = asyncio.get_running_loop()
+        for port in (int(self._known.get("dns", 0)), 0):
+            with contextlib.suppress(OSError):
+                transport, _ = await loop.create_datagram_endpoint(
+                    lambda: _Responder(self), local_addr=("127.0.0.1", port)
+                )
+                self._known["dns"] = transport.get_extra_info("sockname")[1]
+                return transport
+        raise OSError("no UDP port is free on 127.0.0.1")
+
+    async def _serve_http(self) -> asyncio.Server:
+        for port in (int(self._known.get("answers", 0)), 0):
+            with contextlib.suppress(OSError):
+                server = await serve_http(self._answer, "127.0.0.1", port)
+                self._known["answers"] = server.sockets[0].getsockname()[1]
+                return server
+        raise OSError("no TCP port is free on 127.0.0.1")
+
+    def _take_table(self) -> None:
+        doc = read_json(f"{self._home}/table.json")
+        if doc is None:
+            return
+        try:
+            table = parse(doc)
+        except TableError as error:
+            say(str(error))
+            return
+        self._doc, self._table = doc, table
+        self._reach.watch({n: a for n, a in table.nodes.items() if n != table.node} if table.gateway else {})
+        self._refresh()
+        self._configure(table)
+
+    def _refresh(self) -> None:
+        table = self._table
+        if table is None:
+            return
+        now = time.monotonic()
+        empty = {app for app in table.apps if mode(table, app) == "none"}
+        self._empty_since = {app: self._empty_since.get(app, now) for app in empty}
+        held = {app for app, since in self._empty_since.items() if now - since < HOLD_SECONDS}
+        try:
+            self._flags.set_hosts(wanted_hosts(table, held))
+            self._flags.set_peers(set(table.peers))
+        except OSError as error:
+            say(f"the edge's files cannot be written: {error.strerror}")
+
+    def _configure(self, table: Table) -> None:
+        identity = read(f"{self._home}/identity.pem")
+        if identity is None:
+            return
+        listen = self._doc.get("listen", {})
+        acme = self._doc.get("acme", {})
+        ports = Ports(
+            self._known["dns"], self._known["answers"], self._listen("proxy", listen),
+            self._listen("http", listen), self._listen("https", listen),
+        )  # fmt: skip
+        files = Files(self._home, _socket_path(self._home), f"{self._home}/caddy.log")
+        gateway = None
+        if table.gateway is not None:
+            gateway = Acme(str(acme.get("directory", "")), str(acme.get("root", "")), table.gateway.acme_email)
+        config = caddy_config(files, ports, self._token, gateway)
+        fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(identity.decode().partition("\n\n")[0])).hexdigest()
+        # A new certificate is a new configuration: Caddy reads the files only then.
+        config["apps"]["tls"]["certificates"]["load_files"][0]["tags"].append(fingerprint)
+        self._caddy.want(config)
+        self._status |= {
+            "proxy": int(ports.proxy.rpartition(":")[2]), "https": int(ports.public_https.rpartition(":")[2]),
+            "fingerprint": fingerprint,
+        }  # fmt: skip
+
+    def _listen(self, what: str, listen: dict[str, Any]) -> str:
+        """Return the address to listen on; port 0 means: one that was free when it was first needed."""
+        host, _, port = str(listen.get(what, {"proxy": ":6768", "http": ":80", "https": ":443"}[what])).rpartition(":")
+        if port == "0":
+            if what not in self._known:
+                self._known[what] = _free_port(host)
+                write_json(f"{self._home}/ports.json", {**self._known, "token": self._token})
+            port = str(self._known[what])
+        return f"{host}:{port}"
+
+    async def _every_second(self) -> None:
+        while True:
+            if self._empty_since:
+                self._refresh()
+            status = self._status | {"problem": self._caddy.problem, "down": sorted(self._reach.down)}
+            if status != read_json(f"{self._home}/status.json") and self._status:
+                with contextlib.suppress(OSError):
+                    write_json(f"{self._home}/status.json", status)
+            await asyncio.sleep(1.0)
+
+    def records(self, question: dns.Question) -> list[dns.Service] | list[str] | None:
+        """Return what a question's answer holds."""
+        if self._table is None:
+            return None
+        return zone.records(
+            self._table, question.name, question.kind, self._reach.down, random.random(), self._reach.resolve  # noqa: S311
+        )  # fmt: skip
+
+    async def _answer(self, asked: Asked) -> Reply:
+        parts = urlsplit(asked.target)
+        token, _, what = parts.path.removeprefix("/").partition("/")
+        if not hmac.compare_digest(token.encode(), self._token.encode()) or self._table is None:
+            return Reply(404)
+        query = parse_qs(parts.query, max_num_fields=_MOST_CONDITIONS)
+        if what == "permit":
+            host = query.get("domain", [""])[0].lower()
+            return Reply(200 if any(s.tls == "acme" for s in self._table.sites_of(host)) else 403)
+        if what == "certificate":
+            return self._certificate(query.get("server_name", [""])[0].lower())
+        if what == "gate":
+            return await self._gate(asked)
+        return Reply(404)
+
+    def _certificate(self, host: str) -> Reply:
+        """Answer with the certificate for a name that the cloud's own CA vouches for; Caddy gets others by itself."""
+        assert self._table is not None
+        if any(s.tls == "internal" for s in self._table.sites_of(host)):
+            chain, key = read(f"{self._home}/site.pem"), read(f"{self._home}/key.pem")
+            if chain and key:
+                return Reply(200, chain + key)
+        return Reply(204)
+
+    async def _gate(self, asked: Asked) -> Reply:
+        assert self._table is not None
+        h = asked.headers
+        client = h.get("x-forwarded-for", "").split(",")[0].strip()
+        request = Request(
+            h.get("x-forwarded-host", ""), h.get("x-forwarded-uri", "/"), client, h.get("authorization", "")
+        )
+        table = self._table
+        # A password may cost a while to check: not in the loop that answers everybody else.
+        verdict = await asyncio.to_thread(decide, table, request, self._passwords.fits) if _asks(table, request) else (
+            decide(table, request, self._passwords.fits)
+        )  # fmt: skip
+        if verdict.status == 200:
+            return Reply(200, headers=(("A67-App", verdict.app), ("A67-Mode", verdict.mode)))
+        headers = (*verdict.headers, ("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store"))
+        return Reply(verdict.status, verdict.text.encode(), headers)
+
+
+class _Responder(asyncio.DatagramProtocol):
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        question = dns.parse_query(data)
+        if question is not None and self._transport is not None:
+            self._transport.sendto(dns.answer(question, self._edge.records(question)), addr)
+
+
+def _asks(table: Table, request: Request) -> bool:
+    """Whether deciding about a request may mean to check a password."""
+    host = request.host.lower().partition(":")[0]
+    return bool(request.authorization) and any(s.basic for s in table.sites_of(host))
+
+
+def _socket_path(home: str) -> str:
+    """Return where Caddy's control socket is: beside the rest, unless that path is too long for a socket."""
+    path = f"{home}/admin.sock"
+    if len(path) <= _LONGEST_SOCKET_PATH:
+        return path
+    directory = f"{tempfile.gettempdir()}/a67-{os.getuid()}-{hashlib.sha256(home.encode()).hexdigest()[:16]}"
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    if os.stat(directory).st_uid != os.getuid():
+        raise OSError(f"{directory} belongs to somebody else")
+    return f"{directory}/admin.sock"
+
+
+def _free_port(host: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as s:
+        s.bind((host.strip("[]"), 0))
+        return int(s.getsockname()[1])
+
+
+def say(text: str) -> None:
+    """Print one line for the log of whoever supervises us."""
+    sys.stderr.write(f"edge: {text}\n")
+    sys.stderr.flush()
+
+
+def main() -> int:
+    """Run with the directory in the only argument."""
+    return run(os.path.abspath(sys.argv[1]))

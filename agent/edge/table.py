@@ -1,0 +1,111 @@
+"""What the edge of a node is told: sites, where their apps run, other nodes, and what runs here. Pure.
+
+The agent writes it as a file whenever something in it changes (docs/protocol.md, "edge"); the edge only reads it, so
+that it goes on serving while the agent or the engine is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class TableError(Exception):
+    """The table cannot be understood; the text says where."""
+
+
+class Site(NamedTuple):
+    """A public name, or the part of one below ``path``.
+
+    ``redirect`` is the name to send people to instead. ``allow`` are networks that may pass (empty: all), ``basic``
+    maps the people who may pass to the hash of their password (empty: nobody is asked). ``tls`` says who signs the
+    certificate: ``acme`` or ``internal``.
+    """
+
+    host: str
+    path: str
+    app: str
+    redirect: str
+    allow: tuple[str, ...]
+    basic: Mapping[str, str]
+    tls: str
+
+
+class Target(NamedTuple):
+    """An instance that takes requests now; of two, one with twice the ``weight`` gets twice as many."""
+
+    instance: str
+    node: str
+    weight: int
+
+
+class Local(NamedTuple):
+    """An instance on this node: ``HOST:PORT``, and whether it is healthy as this node sees it."""
+
+    address: str
+    up: bool
+
+
+class Gateway(NamedTuple):
+    """What a node that takes public traffic needs besides: the contact for certificates."""
+
+    acme_email: str
+
+
+class Table(NamedTuple):
+    """All an edge knows.
+
+    ``sites`` by host, the longest path first; ``apps``: who takes requests; ``nodes``: ``HOST:PORT`` of their proxies;
+    ``peers``: SHA-256 of the certificates that may use this node's proxy; ``local``: what runs here.
+    """
+
+    node: str
+    gateway: Gateway | None
+    sites: Mapping[str, tuple[Site, ...]]
+    apps: Mapping[str, tuple[Target, ...]]
+    nodes: Mapping[str, str]
+    peers: tuple[str, ...]
+    local: Mapping[str, Local]
+
+    def sites_of(self, host: str) -> tuple[Site, ...]:
+        """Return the sites of a name, the longest path first; ``*.example.org`` stands for one more label."""
+        return self.sites.get(host) or self.sites.get(f"*.{host.partition('.')[2]}", ())
+
+
+def parse(doc: Mapping[str, Any]) -> Table:
+    """Return the table in a JSON object. Raises TableError."""
+    try:
+        gateway = doc.get("gateway")
+        return Table(
+            str(doc["node"]),
+            Gateway(str(gateway.get("acme_email", ""))) if isinstance(gateway, dict) else None,
+            _by_host([_site(s) for s in doc.get("sites", ())]),
+            {
+                str(app): tuple(Target(str(t["instance"]), str(t["node"]), int(t.get("weight", 1))) for t in targets)
+                for app, targets in doc.get("apps", {}).items()
+            },
+            {str(k): str(v) for k, v in doc.get("nodes", {}).items()},
+            tuple(str(p) for p in doc.get("peers", ())),
+            {str(k): Local(str(v["address"]), bool(v["up"])) for k, v in doc.get("local", {}).items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise TableError(f"the edge's table cannot be understood: {type(e).__name__}: {e}") from None
+
+
+def _by_host(sites: list[Site]) -> dict[str, tuple[Site, ...]]:
+    found: dict[str, tuple[Site, ...]] = {}
+    for site in sorted(sites, key=lambda s: -len(s.path)):
+        found[site.host] = (*found.get(site.host, ()), site)
+    return found
+
+
+def _site(s: Mapping[str, Any]) -> Site:
+    return Site(
+        str(s["host"]).lower(),
+        str(s.get("path", "")).rstrip("/"),
+        str(s.get("app", "")),
+        str(s.get("redirect", "")),
+        tuple(str(n) for n in s.get("allow", ())),
+        {str(k): str(v) for k, v in s.get("basic", {}).items()},
+        str(s.get("tls", "acme")),
+    )
