@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+# The ports of this machine at which apps are reached, below those that the kernel takes for outgoing connections. They
+# are few, since the gateway's proxy looks through them for each request.
+DOCKER_PORTS = range(20_000, 20_500)
+PROCESS_PORTS = range(20_500, 21_000)
+
 CLOUD, NODE, APP = "a67.cloud", "a67.node", "a67.app"
 INSTANCE, SLOT, REV, EPOCH, VOLUME = "a67.instance", "a67.slot", "a67.rev", "a67.epoch", "a67.volume"
 

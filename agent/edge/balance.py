@@ -1,56 +1,69 @@
 """Where a request for an app may go, from the table and what is known to be down. Pure.
 
-An app whose every copy runs on this node is reached *direct*; as soon as one runs elsewhere, every copy is reached
-through the proxy of its node (*mesh*), this node's own included: one connection kind per request.
+A copy on this node is reached directly when it listens on one of the ports that this node gives to apps; every other
+copy through the proxy of its node, by mutual TLS. Which of the two a place is, Caddy tells by its port.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from automator67.agent.edge.table import Table
+from automator67.agent.edge.table import Table, Target
 
-Mode = Literal["direct", "mesh", "none"]
 MOST_RECORDS = 32
 """As many SRV records fit into the 1232 bytes that resolvers read of an answer."""
 
 
 class Place(NamedTuple):
-    """Somewhere to connect to: an address (direct) or a node's name (mesh), with its share."""
+    """Somewhere to connect to, with its share: an address, or the name of a node (``node`` is True)."""
 
     host: str
     port: int
     weight: int
-
-
-def mode(table: Table, app: str) -> Mode:
-    """Return how the copies of an app are reached now; ``none`` when it has none that takes requests."""
-    targets = table.apps.get(app, ())
-    if not targets:
-        return "none"
-    return "direct" if all(t.node == table.node for t in targets) else "mesh"
+    node: bool = False
 
 
 def local_places(table: Table, app: str) -> list[Place]:
     """Return where the copies on this node listen. One that is down is left out, unless all are."""
-    known = [
-        (table.local[t.instance], t.weight)
-        for t in table.apps.get(app, ())
-        if t.node == table.node and t.instance in table.local and table.local[t.instance].address
-    ]
-    chosen = [pair for pair in known if pair[0].up] or known
-    return [Place(*_split(local.address), weight) for local, weight in chosen]
+    known = [t for t in table.apps.get(app, ()) if _listens(table, t)]
+    chosen = [t for t in known if table.local[t.instance].up] or known
+    return [Place(*split(table.local[t.instance].address), t.weight) for t in chosen]
 
 
-def node_places(table: Table, app: str, down: Collection[str]) -> list[Place]:
-    """Return the nodes that run copies, by their proxies; a node that is ``down`` is left out, unless all are."""
-    weights: dict[str, int] = {}
+def places(table: Table, app: str, down: Collection[str]) -> list[Place]:
+    """Return where a gateway may send requests of an app.
+
+    Copies that are down here, and nodes whose proxy is ``down``, are left out, unless that leaves nothing.
+    """
+    found: dict[Place, bool] = {}
     for t in table.apps.get(app, ()):
-        if t.node in table.nodes:
-            weights[t.node] = weights.get(t.node, 0) + t.weight
-    chosen = {n: w for n, w in weights.items() if n not in down} or weights
-    return [Place(n, _split(table.nodes[n])[1], w) for n, w in sorted(chosen.items())]
+        place, up = _place(table, t, down)
+        if place is None:
+            continue
+        # The copies of another node are one place, with the shares of all.
+        same = next((p for p in found if p[:2] == place[:2]), None)
+        if same is not None:
+            up = found.pop(same) or up
+            place = place._replace(weight=place.weight + same.weight)
+        found[place] = up
+    return [p for p, up in found.items() if up] or list(found)
+
+
+def _place(table: Table, t: Target, down: Collection[str]) -> tuple[Place | None, bool]:
+    here = t.node == table.node
+    up = table.local[t.instance].up if here and t.instance in table.local else t.node not in down
+    if here and _listens(table, t):
+        host, port = split(table.local[t.instance].address)
+        if host == "127.0.0.1" and port in table.ports:
+            return Place(host, port, t.weight), up
+    if t.node not in table.nodes:
+        return None, False
+    return Place(t.node, split(table.nodes[t.node])[1], t.weight, node=True), up
+
+
+def _listens(table: Table, t: Target) -> bool:
+    return t.node == table.node and t.instance in table.local and bool(table.local[t.instance].address)
 
 
 def multiplicities(weights: Mapping[int, int], chance: float) -> dict[int, int]:
@@ -74,6 +87,6 @@ def multiplicities(weights: Mapping[int, int], chance: float) -> dict[int, int]:
     return {k: n for k, n in found.items() if n}
 
 
-def _split(address: str) -> tuple[str, int]:
+def split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)

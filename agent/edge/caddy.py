@@ -34,6 +34,10 @@ def find_caddy() -> str:
     return found
 
 
+def _usual_priority() -> None:
+    os.setpriority(os.PRIO_PROCESS, 0, 0)
+
+
 class Caddy:
     """Keeps one Caddy running. ``home`` holds config.json and caddy.json (its process); ``admin`` is its socket."""
 
@@ -96,7 +100,8 @@ class Caddy:
         with open(f"{self._home}/caddy.out", "wb") as out:  # noqa: ASYNC230
             child = subprocess.Popen(  # noqa: ASYNC220
                 [program, "run", "--config", f"{self._home}/config.json"],
-                env=env, cwd=self._home, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+                env=env, cwd=self._home, preexec_fn=_usual_priority,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
         self._started = time.monotonic()
         found = look(child.pid)

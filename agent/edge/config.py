@@ -4,14 +4,16 @@ It says nothing about apps: where they are, Caddy asks by DNS, and what else the
 files and by a request to the edge. So it never changes while the node's role stays the same, and no connection is
 ever lost to a change of it.
 
-A request comes in on the public server. If there is a file for its host, it goes straight to the app's copies
-(``direct``) or to the proxies of their nodes (``mesh``); else the edge decides (``gate``). Proxies accept only the
-certificates of gateways, pinned by their hash.
+A request comes in on the public server and goes to a copy on this node, or by mutual TLS to the proxy of another, or
+to the gate server, where the edge decides about it first. Which of them, the port tells: those of this machine are
+known, on all others TLS is spoken. Proxies accept only the certificates of gateways, pinned by their hash.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+
+from automator67.agent.edge.zone import NOBODY
 
 REFRESH = "250ms"
 # A request waits this long for a copy to come: an app that may run only once is away for a moment when it changes.
@@ -29,10 +31,15 @@ class Files(NamedTuple):
 
 
 class Ports(NamedTuple):
-    """``dns`` and ``http`` are the edge's own on 127.0.0.1; the others are addresses Caddy listens on."""
+    """Ports of 127.0.0.1: the edge's own ``dns`` and ``answers``, Caddy's ``gate``, those given to ``apps``.
+
+    The others are addresses Caddy listens on.
+    """
 
     dns: int
-    http: int
+    answers: int
+    gate: int
+    apps: range
     proxy: str
     public_http: str
     public_https: str
@@ -51,10 +58,11 @@ def caddy_config(files: Files, ports: Ports, token: str, gateway: Acme | None) -
 
     ``token`` is part of the paths of the edge's own HTTP server, which everybody on the machine can reach.
     """
-    edge = f"http://127.0.0.1:{ports.http}/{token}"
+    edge = f"http://127.0.0.1:{ports.answers}/{token}"
     servers = {"proxy": _proxy_server(files, ports)}
     if gateway is not None:
-        servers["public"] = _public_server(files, ports, token)
+        servers["public"] = _public_server(files, ports)
+        servers["gate"] = _gate_server(files, ports, token)
         servers["plain"] = _plain_server(ports)
     identity = [{"certificate": f"{files.home}/identity.pem", "key": f"{files.home}/key.pem", "tags": ["identity"]}]
     tls: Json = {"certificates": {"load_files": identity}}
@@ -80,27 +88,34 @@ def caddy_config(files: Files, ports: Ports, token: str, gateway: Acme | None) -
     }  # fmt: skip
 
 
-def _public_server(files: Files, ports: Ports, token: str) -> Json:
-    host = "{http.request.host}"
-    by_gate = [
-        {"match": [{"header": {"A67-Mode": ["direct"]}}],
-         "handle": [_pass_on(ports, "{http.request.header.A67-App}.ha.a67", None)]},
-        {"handle": [_pass_on(ports, "{http.request.header.A67-App}.ma.a67", files)]},
-    ]  # fmt: skip
+def _public_server(files: Files, ports: Ports) -> Json:
+    handler = _pass_on(ports, "{http.request.host}.g.a67", files)
+    # What only we may say must not come from outside.
+    handler["headers"]["request"]["delete"] = ["A67-App"]
     return {
         "listen": [ports.public_https],
         "automatic_https": {"disable_redirects": True},
         "tls_connection_policies": [{}],
-        "routes": [
-            # What only we may say must not come from outside.
-            {"handle": [{"handler": "headers", "request": {"delete": ["A67-*"]}}]},
-            {"match": [_exists(files, f"/hosts/{host}/direct")], "handle": [_pass_on(ports, f"{host}.h.a67", None)],
-             "terminal": True},
-            {"match": [_exists(files, f"/hosts/{host}/mesh")], "handle": [_pass_on(ports, f"{host}.m.a67", files)],
-             "terminal": True},
-            {"handle": [_ask_gate(ports, token), {"handler": "subroute", "routes": by_gate}]},
-        ],
-    }  # fmt: skip
+        "routes": [{"handle": [handler]}],
+    }
+
+
+def _gate_server(files: Files, ports: Ports, token: str) -> Json:
+    """Where the requests go that need a decision each: only the public server sends them."""
+    by_app = _pass_on(ports, "{http.request.header.A67-App}.ga.a67", files)
+    by_app["headers"]["request"]["set"] |= _as_it_came()
+    return {
+        "listen": [f"127.0.0.1:{ports.gate}"],
+        "automatic_https": {"disable": True},
+        "protocols": ["h1"],
+        "trusted_proxies": {"source": "static", "ranges": ["127.0.0.1/32"]},
+        "routes": [{"handle": [_ask_gate(ports, token), by_app]}],
+    }
+
+
+def _as_it_came() -> Json:
+    """An app sees the same whichever way a request came: what is between it and the gateway is no hop more."""
+    return {"X-Forwarded-For": ["{http.request.header.X-Forwarded-For}"]}
 
 
 def _plain_server(ports: Ports) -> Json:
@@ -116,6 +131,8 @@ def _plain_server(ports: Ports) -> Json:
 def _proxy_server(files: Files, ports: Ports) -> Json:
     by_app = _pass_on(ports, "{http.request.header.A67-App}.ha.a67", None)
     by_host = _pass_on(ports, "{http.request.host}.h.a67", None)
+    for handler in (by_app, by_host):
+        handler["headers"]["request"]["set"] |= _as_it_came()
     known = _exists(files, "/peers/{http.request.tls.client.fingerprint}")
     return {
         "listen": [ports.proxy],
@@ -160,6 +177,7 @@ def _pass_on(ports: Ports, name: str, mesh: Files | None) -> Json:
             "client_certificate_file": f"{mesh.home}/identity.pem",
             "client_certificate_key_file": f"{mesh.home}/key.pem",
             "handshake_timeout": "5s",
+            "except_ports": [str(p) for p in (*ports.apps, ports.gate, NOBODY)],
         }
     return {
         "handler": "reverse_proxy",
@@ -169,7 +187,8 @@ def _pass_on(ports: Ports, name: str, mesh: Files | None) -> Json:
             "source": "srv", "name": name, "refresh": REFRESH, "grace_period": "10s", "resolver": resolver,
         },
         "load_balancing": {
-            "selection_policy": {"policy": "random_choose", "choose": 2} if mesh is None else {"policy": "random"},
+            # Shares are made by how often a place is in an answer: only this keeps them.
+            "selection_policy": {"policy": "random"},
             "try_duration": TRY_FOR, "try_interval": "100ms",
         },
         # Short, since the last copy must not be shut out for long; who is down for longer is not in the answer.
@@ -178,12 +197,12 @@ def _pass_on(ports: Ports, name: str, mesh: Files | None) -> Json:
 
 
 def _ask_gate(ports: Ports, token: str) -> Json:
-    said = {name: [f"{{http.reverse_proxy.header.{name}}}"] for name in ("A67-App", "A67-Mode")}
+    said = {"A67-App": ["{http.reverse_proxy.header.A67-App}"]}
     return {
         "handler": "reverse_proxy",
-        "upstreams": [{"dial": f"127.0.0.1:{ports.http}"}],
+        "upstreams": [{"dial": f"127.0.0.1:{ports.answers}"}],
         "rewrite": {"method": "GET", "uri": f"/{token}/gate"},
-        "headers": {"request": {"set": {"X-Forwarded-Uri": ["{http.request.uri}"]}}},
+        "headers": {"request": {"set": {"X-Forwarded-Uri": ["{http.request.uri}"]} | _as_it_came()}},
         "load_balancing": {"try_duration": "5s", "try_interval": "100ms"},
         "handle_response": [{
             "match": {"status_code": [200]},

@@ -9,10 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from automator67.agent.edge.balance import mode
 from automator67.agent.edge.table import Site, Table
 
 
@@ -26,11 +25,10 @@ class Request(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """``status`` 200: pass it on to ``app`` by ``mode``; else answer with it and with these headers and text."""
+    """``status`` 200: pass it on to ``app``; else answer with it and with these headers and text."""
 
     status: int
     app: str = ""
-    mode: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     text: str = ""
 
@@ -39,8 +37,8 @@ Password = Callable[[str, str], bool]
 """Returns whether a password fits a hash: (hash, password)."""
 
 
-def decide(table: Table, request: Request, fits: Password) -> Verdict:
-    """Return what becomes of a request."""
+def decide(table: Table, request: Request, fits: Password, held: Collection[str] = ()) -> Verdict:
+    """Return what becomes of a request; ``held`` are apps without a copy whose requests wait for the next one."""
     host = request.host.lower().rstrip(".")
     if host.startswith("["):
         host = host.partition("]")[0][1:]
@@ -55,10 +53,9 @@ def decide(table: Table, request: Request, fits: Password) -> Verdict:
         return Verdict(401, headers=(("WWW-Authenticate", 'Basic realm="restricted", charset="UTF-8"'),))
     if site.redirect:
         return Verdict(308, headers=(("Location", f"https://{site.redirect}{request.uri}"),))
-    how = mode(table, site.app)
-    if how == "none":
+    if not table.apps.get(site.app) and site.app not in held:
         return Verdict(503, headers=(("Retry-After", "10"),), text=SORRY)
-    return Verdict(200, site.app, how)
+    return Verdict(200, site.app)
 
 
 SORRY = "This app has no running copy at the moment. Please try again soon.\n"

@@ -20,21 +20,23 @@ from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 from automator67.agent.edge import dns, zone
-from automator67.agent.edge.balance import mode
 from automator67.agent.edge.caddy import Caddy
 from automator67.agent.edge.config import Acme, Files, Ports, caddy_config
-from automator67.agent.edge.flags import Flags, wanted_hosts
 from automator67.agent.edge.gate import Request, decide
 from automator67.agent.edge.http import Asked, Reply, serve_http
 from automator67.agent.edge.passwords import Passwords
+from automator67.agent.edge.peers import set_peers
 from automator67.agent.edge.reach import Reach
 from automator67.agent.edge.table import Table, TableError, parse
+from automator67.agent.edge.zone import Standing
 from automator67.agent.state import make_directory, read, read_json, write_json
 
 # So long the requests of an app without a copy wait for the next one; then they are told.
 HOLD_SECONDS = 30.0
 _LONGEST_SOCKET_PATH = 100
 _MOST_CONDITIONS = 300
+_PRIORITY = -10
+_USUAL = {"proxy": ":6768", "http": ":80", "https": ":443", "gate": "127.0.0.1:0"}
 
 
 def run(home: str) -> int:
@@ -47,6 +49,9 @@ def run(home: str) -> int:
         return 0
     os.ftruncate(fd, 0)
     os.write(fd, str(os.getpid()).encode())
+    # While Caddy waits for an answer, so do all requests.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
     asyncio.run(Edge(home).serve())
     return 0
 
@@ -58,10 +63,10 @@ class Edge:
         self._home = home
         self._doc: dict[str, Any] = {}
         self._table: Table | None = None
-        self._flags = Flags(home)
         self._passwords = Passwords()
         self._reach = Reach(lambda: None)
         self._empty_since: dict[str, float] = {}
+        self._held: set[str] = set()
         self._known = read_json(f"{home}/ports.json") or {}
         self._token = str(self._known.get("token") or secrets.token_urlsafe(24))
         self._caddy = Caddy(home, _socket_path(home), say)
@@ -125,12 +130,11 @@ class Edge:
         if table is None:
             return
         now = time.monotonic()
-        empty = {app for app in table.apps if mode(table, app) == "none"}
+        empty = {s.app for sites in table.sites.values() for s in sites if s.app and not table.apps.get(s.app)}
         self._empty_since = {app: self._empty_since.get(app, now) for app in empty}
-        held = {app for app, since in self._empty_since.items() if now - since < HOLD_SECONDS}
+        self._held = {app for app, since in self._empty_since.items() if now - since < HOLD_SECONDS}
         try:
-            self._flags.set_hosts(wanted_hosts(table, held))
-            self._flags.set_peers(set(table.peers))
+            set_peers(self._home, set(table.peers))
         except OSError as error:
             say(f"the edge's files cannot be written: {error.strerror}")
 
@@ -141,8 +145,8 @@ class Edge:
         listen = self._doc.get("listen", {})
         acme = self._doc.get("acme", {})
         ports = Ports(
-            self._known["dns"], self._known["answers"], self._listen("proxy", listen),
-            self._listen("http", listen), self._listen("https", listen),
+            self._known["dns"], self._known["answers"], int(self._listen("gate", {}).rpartition(":")[2]), table.ports,
+            self._listen("proxy", listen), self._listen("http", listen), self._listen("https", listen),
         )  # fmt: skip
         files = Files(self._home, _socket_path(self._home), f"{self._home}/caddy.log")
         gateway = None
@@ -160,7 +164,7 @@ class Edge:
 
     def _listen(self, what: str, listen: dict[str, Any]) -> str:
         """Return the address to listen on; port 0 means: one that was free when it was first needed."""
-        host, _, port = str(listen.get(what, {"proxy": ":6768", "http": ":80", "https": ":443"}[what])).rpartition(":")
+        host, _, port = str(listen.get(what, _USUAL[what])).rpartition(":")
         if port == "0":
             if what not in self._known:
                 self._known[what] = _free_port(host)
@@ -183,7 +187,9 @@ class Edge:
         if self._table is None:
             return None
         return zone.records(
-            self._table, question.name, question.kind, self._reach.down, random.random(), self._reach.resolve  # noqa: S311
+            self._table, question.name, question.kind,
+            Standing(self._reach.down, self._held, int(self._known.get("gate", 0))),
+            random.random(), self._reach.resolve,  # noqa: S311
         )  # fmt: skip
 
     async def _answer(self, asked: Asked) -> Reply:
@@ -217,13 +223,12 @@ class Edge:
         request = Request(
             h.get("x-forwarded-host", ""), h.get("x-forwarded-uri", "/"), client, h.get("authorization", "")
         )
-        table = self._table
+        arguments = (self._table, request, self._passwords.fits, self._held)
         # A password may cost a while to check: not in the loop that answers everybody else.
-        verdict = await asyncio.to_thread(decide, table, request, self._passwords.fits) if _asks(table, request) else (
-            decide(table, request, self._passwords.fits)
-        )  # fmt: skip
+        slow = _asks(self._table, request)
+        verdict = await asyncio.to_thread(decide, *arguments) if slow else decide(*arguments)
         if verdict.status == 200:
-            return Reply(200, headers=(("A67-App", verdict.app), ("A67-Mode", verdict.mode)))
+            return Reply(200, headers=(("A67-App", verdict.app),))
         headers = (*verdict.headers, ("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store"))
         return Reply(verdict.status, verdict.text.encode(), headers)
 

@@ -56,7 +56,8 @@ class Table(NamedTuple):
     """All an edge knows.
 
     ``sites`` by host, the longest path first; ``apps``: who takes requests; ``nodes``: ``HOST:PORT`` of their proxies;
-    ``peers``: SHA-256 of the certificates that may use this node's proxy; ``local``: what runs here.
+    ``peers``: SHA-256 of the certificates that may use this node's proxy; ``local``: what runs here;
+    ``ports``: those that this node gives to apps.
     """
 
     node: str
@@ -66,6 +67,7 @@ class Table(NamedTuple):
     nodes: Mapping[str, str]
     peers: tuple[str, ...]
     local: Mapping[str, Local]
+    ports: range
 
     def sites_of(self, host: str) -> tuple[Site, ...]:
         """Return the sites of a name, the longest path first; ``*.example.org`` stands for one more label."""
@@ -87,6 +89,7 @@ def parse(doc: Mapping[str, Any]) -> Table:
             {str(k): str(v) for k, v in doc.get("nodes", {}).items()},
             tuple(str(p) for p in doc.get("peers", ())),
             {str(k): Local(str(v["address"]), bool(v["up"])) for k, v in doc.get("local", {}).items()},
+            range(*doc.get("ports", (0, 0))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise TableError(f"the edge's table cannot be understood: {type(e).__name__}: {e}") from None

@@ -1,34 +1,46 @@
 """The names Caddy asks for, and what they stand for. Pure.
 
-    HOST.h.a67, APP.ha.a67      SRV: the copies on this node of the app of a host, or of an app
-    HOST.m.a67, APP.ma.a67      SRV: the nodes that run copies
+    HOST.g.a67, APP.ga.a67      SRV: where a gateway sends a request for a host, or for an app
+    HOST.h.a67, APP.ha.a67      SRV: the copies on this node, for its proxy
     7f000001.a67                A: an address, written in the name (32 digits: AAAA)
     NODE.node.a67               A, AAAA: where the proxy of a node is
 
-An answer is never empty for a name that is known: Caddy would go on with the last one. An app that has nobody to
-take requests is at an address where nobody listens, so that requests wait for the next copy instead of failing.
+A host that needs a decision by request stands for the gate. An answer is never empty for a name that is known: Caddy
+would go on with the last one. An app that has nobody to take requests is, for a while, at an address where nobody
+listens, so that requests wait for the next copy instead of failing; then at the gate, which says sorry.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 from automator67.agent.edge import dns
-from automator67.agent.edge.balance import Place, local_places, multiplicities, node_places
+from automator67.agent.edge.balance import Place, local_places, multiplicities, places, split
+from automator67.agent.edge.gate import simple
 from automator67.agent.edge.table import Table
 
 ROOT = "a67"
-_NOBODY = dns.Service(f"7f000001.{ROOT}", 1)
+NOBODY = 1
+"""A port where nobody listens."""
 
 Resolve = Callable[[str], list[str]]
 """Returns the addresses of a host name as last looked up."""
 
 
+class Standing(NamedTuple):
+    """What is known besides the table: nodes whose proxy is down, apps whose requests wait, the gate's port."""
+
+    down: Collection[str]
+    held: Collection[str]
+    gate: int
+
+
 def records(
-    table: Table, name: str, kind: int, down: Collection[str], chance: float, resolve: Resolve
+    table: Table, name: str, kind: int, standing: Standing, chance: float, resolve: Resolve
 ) -> list[dns.Service] | list[str] | None:
-    """Return what a name stands for, None when it is unknown; ``down`` are nodes whose proxy does not answer."""
+    """Return what a name stands for, None when it is unknown; ``chance`` is uniform in [0, 1)."""
     rest, _, root = name.rpartition(".")
     if root != ROOT:
         return None
@@ -37,30 +49,30 @@ def records(
         return [] if kind == dns.SRV else _written(rest)
     if zone == "node":
         return _node(table, key, resolve) if kind in (dns.A, dns.AAAA) else []
-    if zone not in ("h", "m", "ha", "ma"):
+    if zone not in ("g", "ga", "h", "ha"):
         return None
     if kind != dns.SRV:
         return []
-    app = key if zone in ("ha", "ma") else app_of(table, key)
-    if app is None or app not in table.apps:
-        return [_NOBODY] if app is not None else None
-    direct = zone in ("h", "ha")
-    places = local_places(table, app) if direct else node_places(table, app, down)
-    return _services(places, direct, chance) or [_NOBODY]
+    if zone == "g" and not simple(table, key):
+        return [_here(standing.gate)]
+    app = key if zone in ("ga", "ha") else table.sites_of(key)[0].app if table.sites_of(key) else ""
+    found = places(table, app, standing.down) if zone in ("g", "ga") else local_places(table, app)
+    if not found:
+        return [_here(standing.gate if zone == "g" and app not in standing.held else NOBODY)]
+    return _services(found, chance)
 
 
-def app_of(table: Table, host: str) -> str | None:
-    """Return the app that has all of a host, None when there is none."""
-    return next((s.app for s in table.sites_of(host) if not s.path and s.app), None)
-
-
-def _services(places: list[Place], direct: bool, chance: float) -> list[dns.Service]:
-    counts = multiplicities({n: p.weight for n, p in enumerate(places)}, chance)
-    found = []
+def _services(found: list[Place], chance: float) -> list[dns.Service]:
+    counts = multiplicities({n: p.weight for n, p in enumerate(found)}, chance)
+    services = []
     for n, count in counts.items():
-        name = _as_name(places[n].host) if direct else f"{places[n].host}.node.{ROOT}"
-        found += [dns.Service(name, places[n].port)] * count
-    return found
+        p = found[n]
+        services += [dns.Service(f"{p.host}.node.{ROOT}" if p.node else _as_name(p.host), p.port)] * count
+    return services
+
+
+def _here(port: int) -> dns.Service:
+    return dns.Service(_as_name("127.0.0.1"), port)
 
 
 def _as_name(address: str) -> str:
@@ -79,7 +91,7 @@ def _node(table: Table, node: str, resolve: Resolve) -> list[str] | None:
     address = table.nodes.get(node)
     if address is None:
         return None
-    host = address.rpartition(":")[0].strip("[]")
+    host = split(address)[0]
     try:
         return [str(ipaddress.ip_address(host))]
     except ValueError:

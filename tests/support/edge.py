@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import ssl
@@ -21,6 +22,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from automator67.engine.nodes.certificates import Authority
 from tests.support.cloud import wait_for
+
+
+PORTS = range(21_000, 22_000)
+"""Given to apps in these tests."""
+
+
+def app_port() -> int:
+    """Return a port that is free and that an edge takes for an app's."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)):
+                return port
+    raise AssertionError("no port is free")
 
 
 class Backend:
@@ -49,7 +63,7 @@ class Backend:
             def log_message(self, *_args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port or app_port()), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self.address = f"127.0.0.1:{self.port}"
@@ -79,7 +93,7 @@ class EdgeUnderTest:
         (home / "ca.pem").write_text(authority.pem)
         self.table: dict[str, Any] = {
             "node": node, "gateway": {} if gateway else None, "sites": [], "apps": {}, "nodes": {}, "peers": [],
-            "local": {}, "listen": {"proxy": "127.0.0.1:0", "http": "127.0.0.1:0", "https": "127.0.0.1:0"},
+            "local": {}, "ports": [PORTS.start, PORTS.stop], "listen": {"proxy": "127.0.0.1:0", "http": "127.0.0.1:0", "https": "127.0.0.1:0"},
         }  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -155,6 +169,7 @@ class EdgeUnderTest:
             socket.create_connection(("127.0.0.1", self.status["https"]), 20) as raw,
             context.wrap_socket(raw, server_hostname=host) as tls,
         ):
+            tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             head = {"Host": host, "Content-Length": str(len(body)), "Connection": "close"} | {
                 k.replace("_", "-"): v for k, v in headers.items()
             }
