@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from automator67.engine.nodes.certificates import Authority
 from tests.support.cloud import wait_for
 
-
 PORTS = range(21_000, 22_000)
 """Given to apps in these tests."""
 
@@ -93,7 +92,8 @@ class EdgeUnderTest:
         (home / "ca.pem").write_text(authority.pem)
         self.table: dict[str, Any] = {
             "node": node, "gateway": {} if gateway else None, "sites": [], "apps": {}, "nodes": {}, "peers": [],
-            "local": {}, "ports": [PORTS.start, PORTS.stop], "listen": {"proxy": "127.0.0.1:0", "http": "127.0.0.1:0", "https": "127.0.0.1:0"},
+            "local": {}, "ports": [PORTS.start, PORTS.stop],
+            "listen": {"proxy": "127.0.0.1:0", "http": "127.0.0.1:0", "https": "127.0.0.1:0"},
         }  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
 

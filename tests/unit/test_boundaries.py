@@ -70,8 +70,8 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_the_agent_knows_only_itself_the_messages_and_two_libraries() -> None:
-    assert foreign("agent") <= {"docker", "cryptography"}
+def test_the_agent_knows_only_itself_the_messages_and_three_libraries() -> None:
+    assert foreign("agent") <= {"docker", "cryptography", "argon2"}
     ours = {(where, name) for where, name in imports("agent") if name.startswith("automator67")}
     assert not {o for o in ours if not re.match(r"automator67\.(agent|schemas\.messages|schemas)(\.|$)", o[1])}
 
