@@ -88,5 +88,6 @@ def multiplicities(weights: Mapping[int, int], chance: float) -> dict[int, int]:
 
 
 def split(address: str) -> tuple[str, int]:
+    """Return host and port of ``HOST:PORT`` or ``[IPv6]:PORT``. Raises ValueError when it is neither."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
