@@ -13,7 +13,8 @@ from automator67.agent.link import Link
 from automator67.agent.logs_task import Line, LogsTask
 from automator67.agent.processes import Processes
 
-_AT_ONCE = 8
+_AT_ONCE = 16
+_BUSY = f"this node shows {_AT_ONCE} logs already; ask again when somebody has stopped reading"
 _REMEMBERED = 200
 
 
@@ -35,11 +36,11 @@ class LogTasks:
     def take(self, doc: object) -> None:
         """Begin a task, unless it is not understood or was begun before."""
         task = logs_task.task_of(doc)
-        if task is None or task.id in self._seen or len(self._running) >= _AT_ONCE:
+        if task is None or task.id in self._seen:
             return
         self._seen = [*self._seen[-_REMEMBERED:], task.id]
+        source = self._source(task) if len(self._running) < _AT_ONCE else logs_task.refuses(_BUSY)
         self._running.add(task.id)
-        source = self._source(task)
 
         def work() -> None:
             try:
@@ -58,7 +59,7 @@ class LogTasks:
         seen = next((s for w, s in found.pairs if w.id == task.instance), None)
         seen = seen or next((s for s in found.extra if s.instance == task.instance), None)
         if seen is None:
-            return logs_task.says(f"there is no {task.instance} on node {self._keeper.membership.node}")
+            return logs_task.refuses(f"there is no {task.instance} on node {self._keeper.membership.node}")
         if seen.runtime == "process" and self._processes is not None:
             return logs_task.file_lines(self._processes.logs(task.instance), task)
         return logs_task.docker_lines(self._docker, seen, task)

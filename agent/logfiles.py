@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import BinaryIO
 
 LARGEST = 10 * 2**20
 FILES = 3
@@ -44,13 +45,53 @@ def rotate(path: str, largest: int = LARGEST) -> bool:
     return True
 
 
+def pieces(path: str, lines: int, since: float = 0.0) -> list[tuple[str, int, int]]:
+    """Return where the last ``lines`` lines of a log are (all of them when negative), oldest first, as (file, start,
+    end) in bytes, looking into rotated files as far as needed; none of files last changed before ``since``.
+    """
+    found: list[tuple[str, int, int]] = []
+    for name in (path, *(f"{path}.{n}" for n in range(1, FILES))):
+        try:
+            with open(name, "rb") as file:
+                status = os.fstat(file.fileno())
+                if status.st_mtime < since:
+                    found.insert(0, (name, status.st_size, status.st_size))
+                    break
+                start, lines = _start_of(file, status.st_size, lines)
+        except FileNotFoundError:
+            continue
+        found.insert(0, (name, start, status.st_size))
+        if lines == 0:
+            break
+    return found
+
+
+def _start_of(file: BinaryIO, size: int, lines: int) -> tuple[int, int]:
+    """Return where the last ``lines`` lines of a file begin, and how many it lacks; memory stays small."""
+    if lines < 0:
+        return 0, lines
+    at = size if lines else 0
+    while at > 0:
+        step = min(at, 64 * 1024)
+        at -= step
+        file.seek(at)
+        data = file.read(step)
+        # A line begins after every line end but the one at the very end of the file.
+        end = len(data) - 1 if at + step == size else len(data)
+        while (end := data.rfind(b"\n", 0, end)) >= 0:
+            lines -= 1
+            if lines == 0:
+                return at + end + 1, 0
+    return (0, lines - 1) if size and lines else (size, lines)
+
+
 def tail(path: str, lines: int) -> list[str]:
     """Return the last lines of a log, looking into rotated files as far as needed."""
     found: list[str] = []
-    for name in (path, *(f"{path}.{n}" for n in range(1, FILES))):
-        if len(found) >= lines:
-            break
-        found = _last_lines(name, lines - len(found)) + found
+    for name, start, end in pieces(path, lines):
+        with contextlib.suppress(FileNotFoundError), open(name, "rb") as file:
+            file.seek(start)
+            found += file.read(end - start).decode(errors="replace").splitlines()
     return found
 
 
@@ -61,20 +102,3 @@ def last_line(*paths: str) -> str:
             if line.strip():
                 return line.strip()[:300]
     return ""
-
-
-def _last_lines(path: str, lines: int) -> list[str]:
-    if lines <= 0:
-        return []
-    try:
-        with open(path, "rb") as file:
-            at = file.seek(0, os.SEEK_END)
-            data = b""
-            while at > 0 and data.count(b"\n") <= lines:
-                step = min(at, 64 * 1024)
-                at -= step
-                file.seek(at)
-                data = file.read(step) + data
-    except FileNotFoundError:
-        return []
-    return data.decode(errors="replace").splitlines()[-lines:]

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -18,19 +19,26 @@ from automator67.agent.http1 import Connection, HttpError
 from automator67.agent.link import Link, LinkError
 from automator67.agent.model import Seen
 
-_WRITE_TIMEOUT = 20.0
+# Whoever reads may pause for as long: the engine then takes nothing, and what follows waits here.
+_WRITE_TIMEOUT = 900.0
 _LONGEST_LINE = 16 * 1024
 _FILE_POLL = 0.25
+_PIECE = 64 * 1024
+ALL = -1
 
 
 class LogsTask(NamedTuple):
-    """What the engine wants to read. ``since`` in seconds since the epoch, 0 for all."""
+    """What the engine wants to read: ``tail`` lines (``ALL``), none older than ``since`` (seconds since the epoch)."""
 
     id: str
     instance: str
     tail: int
     follow: bool
     since: float
+
+
+class CannotTell(Exception):
+    """There is no log to read; one line that says why."""
 
 
 class Line(NamedTuple):
@@ -52,7 +60,7 @@ def task_of(doc: object) -> LogsTask | None:
     return LogsTask(
         name,
         instance,
-        min(10_000, tail) if isinstance(tail, int) and tail >= 0 else 100,
+        tail if isinstance(tail, int) and tail >= ALL else 100,
         bool(doc.get("follow")),
         float(since) if isinstance(since, int | float) else 0.0,
     )
@@ -65,18 +73,19 @@ def run(task: LogsTask, link: Link, source: Iterator[list[Line]]) -> None:
     """
     conn = None
     try:
-        conn = link.connect()
-        headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/x-ndjson"}
-        conn.send("POST", f"/v1/tasks/{task.id}", b"", time.monotonic() + _WRITE_TIMEOUT, headers)
-        for lines in source:
-            if _nobody_reads(conn):
-                return
-            if lines:
-                body = "".join(_as_json(line) for line in lines).encode()
-                conn.write(b"%X\r\n%b\r\n" % (len(body), body), time.monotonic() + _WRITE_TIMEOUT)
+        conn = begin(link, task.id)
         deadline = time.monotonic() + _WRITE_TIMEOUT
+        try:
+            for lines in source:
+                if _nobody_reads(conn):
+                    return
+                deadline = time.monotonic() + _WRITE_TIMEOUT
+                if lines:
+                    conn.write(chunk("".join(_as_json(line) for line in lines).encode(errors="replace")), deadline)
+        except CannotTell as e:
+            conn.write(chunk(json.dumps({"error": str(e)}).encode() + b"\n"), deadline)
         conn.write(b"0\r\n\r\n", deadline)
-        conn.head(deadline)
+        conn.head(time.monotonic() + _WRITE_TIMEOUT)
     except (LinkError, OSError):
         return
     finally:
@@ -87,23 +96,42 @@ def run(task: LogsTask, link: Link, source: Iterator[list[Line]]) -> None:
             close()
 
 
-def says(text: str) -> Iterator[list[Line]]:
-    """Yield a log of one line: why there is no other."""
-    yield [Line(time.time(), "err", text)]
+def begin(link: Link, task: str) -> Connection:
+    """Begin to answer a task: a request whose body is still to come. Raises LinkError, OSError."""
+    conn = link.connect()
+    try:
+        # A reader that pauses is no peer that has vanished.
+        conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
+        headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/x-ndjson"}
+        conn.send("POST", f"/v1/tasks/{task}", b"", time.monotonic() + 20.0, headers)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def chunk(data: bytes) -> bytes:
+    """Return bytes framed as one chunk of a body."""
+    return b"%X\r\n%b\r\n" % (len(data), data)
+
+
+def refuses(text: str) -> Iterator[list[Line]]:
+    """Be a log that cannot be read, and say why."""
+    raise CannotTell(text)
+    yield []
 
 
 def docker_lines(docker: DockerApi, seen: Seen, task: LogsTask) -> Iterator[list[Line]]:
     """Yield the lines of a container's log as they come."""
     target = (
-        f"/containers/{seen.handle}/logs?stdout=1&stderr=1&timestamps=1&tail={task.tail}"
-        f"&follow={int(task.follow)}&since={task.since:.0f}"
+        f"/containers/{seen.handle}/logs?stdout=1&stderr=1&timestamps=1&tail={'all' if task.tail < 0 else task.tail}"
+        f"&follow={int(task.follow)}&since={task.since:.9f}"
     )
     conn = docker.connect(5.0)
     try:
         status, reader, data = conn.stream("GET", target, 10.0)
         if status != 200:
-            yield from says(f"the Docker Engine answers {status} when asked for the log")
-            return
+            raise CannotTell(f"the Docker Engine answers {status} when asked for the log")
         frames = FrameReader()
         yield frames.feed(data)
         poll = select.poll()
@@ -170,11 +198,10 @@ def file_lines(paths: tuple[str, str], task: LogsTask) -> Iterator[list[Line]]:
     of the last change of their file."""
     offsets: dict[str, int] = {}
     for stream, path in zip(("out", "err"), paths, strict=True):
-        with contextlib.suppress(OSError):
-            status = os.stat(path)
-            offsets[path] = status.st_size
-            if status.st_mtime >= task.since:
-                yield [Line(status.st_mtime, stream, text) for text in logfiles.tail(path, task.tail)]
+        for name, start, end in logfiles.pieces(path, task.tail, task.since):
+            yield from _past(name, stream, start, end)
+            if name == path:
+                offsets[path] = end
     partial = dict.fromkeys(paths, b"")
     while task.follow and any(os.path.exists(path) for path in paths):
         found: list[Line] = []
@@ -182,10 +209,29 @@ def file_lines(paths: tuple[str, str], task: LogsTask) -> Iterator[list[Line]]:
             data, offsets[path] = _news(path, offsets.get(path, 0))
             *lines, partial[path] = (partial[path] + data).split(b"\n")
             partial[path] = partial[path][:_LONGEST_LINE]
-            found += [Line(time.time(), stream, line.decode(errors="replace")) for line in lines]
+            now = time.time()
+            found += [Line(now, stream, line.decode(errors="replace")) for line in lines]
         yield found
         if not found:
             time.sleep(_FILE_POLL)
+
+
+def _past(path: str, stream: str, start: int, end: int) -> Iterator[list[Line]]:
+    """Yield the lines of a part of a file, in pieces; when it is rotated meanwhile, the rest is in its copy."""
+    rest = b""
+    for name in (path, f"{path}.1"):
+        with contextlib.suppress(FileNotFoundError), open(name, "rb") as file:
+            at = os.fstat(file.fileno()).st_mtime
+            file.seek(start)
+            while start < end and (data := file.read(min(_PIECE, end - start))):
+                start += len(data)
+                *lines, rest = (rest + data).split(b"\n")
+                rest = rest[:_LONGEST_LINE]
+                yield [Line(at, stream, line.decode(errors="replace")) for line in lines]
+        if start >= end:
+            break
+    if rest:
+        yield [Line(at, stream, rest.decode(errors="replace"))]
 
 
 def _news(path: str, offset: int) -> tuple[bytes, int]:
@@ -205,7 +251,7 @@ def _timed(stream: str, line: bytes) -> Line:
 
 def _as_json(line: Line) -> str:
     doc: dict[str, Any] = {"t": round(line.at, 6), "s": line.stream, "m": line.text[:_LONGEST_LINE]}
-    return json.dumps(doc, separators=(",", ":")) + "\n"
+    return json.dumps(doc, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
 def _nobody_reads(conn: Connection) -> bool:

@@ -24,7 +24,7 @@ class Actions:
     sync: Callable[[bool], Awaitable[Mapping[str, Any]]]
     token: Callable[[str, float], Awaitable[Mapping[str, Any]]]
     revoke: Callable[[str], Awaitable[Mapping[str, Any]]]
-    logs: Callable[[str, Mapping[str, str]], AsyncIterator[Mapping[str, Any]]]
+    logs: Callable[[str, Mapping[str, str]], AsyncIterator[list[Mapping[str, Any]]]]
 
 
 class Control:
@@ -68,8 +68,8 @@ class Control:
         return await _answer(self._actions.revoke(request.match_info["node"]))
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
-        lines = self._actions.logs(request.match_info["app"], dict(request.query))
         try:
+            lines = self._actions.logs(request.match_info["app"], dict(request.query))
             first = await anext(lines)
         except StopAsyncIteration:
             return web.Response(content_type="application/x-ndjson")
@@ -77,16 +77,20 @@ class Control:
             return web.json_response({"error": str(error)}, status=409)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
-        await response.write(json.dumps(first).encode() + b"\n")
         try:
-            async for line in lines:
-                await response.write(json.dumps(line).encode() + b"\n")
+            await response.write(_lines(first))
+            async for batch in lines:
+                await response.write(_lines(batch))
         except ControlError as error:
             await response.write(json.dumps({"error": str(error)}).encode() + b"\n")
         except (ConnectionResetError, asyncio.CancelledError):
             await lines.aclose()  # type: ignore[attr-defined]
             raise
         return response
+
+
+def _lines(batch: list[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in batch).encode(errors="replace")
 
 
 async def _answer(work: Awaitable[Mapping[str, Any]]) -> web.Response:

@@ -41,9 +41,9 @@ class ControlClient:
         """Cut a node off. Raises EngineAway."""
         return self._post(f"/nodes/{node}/revoke", {})
 
-    def logs(self, app: str, *, follow: bool, tail: int, since: float, node: str) -> Iterator[dict[str, Any]]:
-        """Yield log lines as they come. Raises EngineAway."""
-        query = {"tail": str(tail), "since": str(since), "node": node} | ({"follow": "1"} if follow else {})
+    def logs(self, app: str, query: dict[str, str], *, follow: bool) -> Iterator[dict[str, Any]]:
+        """Yield log lines as they come; ``query`` as engine/app_logs.py reads it. Raises EngineAway."""
+        query = query | ({"follow": "1"} if follow else {})
         try:
             with self._http.stream("GET", f"/logs/{app}", params=query, timeout=httpx.Timeout(60, read=None)) as answer:
                 if answer.status_code != 200:

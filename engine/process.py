@@ -16,7 +16,7 @@ from typing import Any
 import uvloop
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from automator67.engine.app_logs import app_logs
+from automator67.engine.app_logs import app_logs, log_query
 from automator67.engine.clock import steady_now
 from automator67.engine.control import Actions, Control, ControlError
 from automator67.engine.deliveries import take_deliveries
@@ -27,6 +27,7 @@ from automator67.engine.nodes.endpoint import Endpoint
 from automator67.engine.nodes.registry import Registry
 from automator67.engine.nodes.tasks import TaskBroker
 from automator67.engine.nodes.tokens import make_token
+from automator67.engine.observed import NodeView
 from automator67.engine.options import Options
 from automator67.engine.poster import Poster
 from automator67.engine.reconcile import Outcome, Reconciler
@@ -188,10 +189,12 @@ class Engine:
         self._loop.request(f"node {node} was revoked")
         return {"node": node}
 
-    def _logs(self, app: str, query: Mapping[str, str]) -> AsyncIterator[Mapping[str, Any]]:
+    def _logs(self, app: str, query: Mapping[str, str]) -> AsyncIterator[list[Mapping[str, Any]]]:
+        return app_logs(self._broker, self._views, log_query(app, query))
+
+    def _views(self) -> Mapping[str, NodeView]:
         desired = self._reconciler.desired
-        views = self._registry.views(desired.nodes, desired.settings) if desired else {}
-        return app_logs(self._broker, views, app, query)
+        return self._registry.views(desired.nodes, desired.settings) if desired else {}
 
     def _cloud(self) -> str:
         desired = self._reconciler.desired

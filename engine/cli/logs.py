@@ -1,41 +1,80 @@
-"""``automator67 logs APP``: log lines of an app's instances, by way of the engine."""
+"""``automator67 logs APP``: log lines of an app's replicas in the order of their times, by way of the engine."""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from automator67.engine.cli.common import json_option, state_option
+from automator67.engine.cli.log_lines import LineWriter
 from automator67.engine.control_client import ControlClient, EngineAway
 from automator67.schemas.units import seconds
 
 
 @click.command("logs", short_help="Log lines of an app, from every node it runs on.")
 @click.argument("app")
-@click.option("-f", "--follow", is_flag=True, help="Go on as lines come.")
-@click.option("-n", "--tail", default=100, show_default=True, type=click.IntRange(0, 100_000), help="Lines first.")
-@click.option("--since", default="", help="Only lines younger than this, such as 10m.")
-@click.option("--node", default="", help="Only instances on this node.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as lines come; new replicas join, gone ones leave.")
+@click.option("-n", "--tail", default="", metavar="N|all", help="The last lines of each replica (default: 100, or all "
+              "with --since).")  # fmt: skip
+@click.option("--since", default="", help="Only lines younger than this, such as 10m, or since a time in ISO form.")
+@click.option("--node", default="", help="Only replicas on this node.")
+@click.option("--instance", default="", help="Only this replica, by its id (see automator67 status).")
 @state_option
 @json_option
-def command(app: str, follow: bool, tail: int, since: str, node: str, state: Path, as_json: bool) -> None:
-    """Print log lines of APP, merged over its instances."""
+def command(
+    app: str, follow: bool, tail: str, since: str, node: str, instance: str, state: Path, as_json: bool
+) -> None:
+    """Print log lines of APP, merged over its replicas.
+
+    What cannot be read is said on standard error, and the rest goes on. Exit code 0: read; 255: nothing could be.
+    """
+    query = {
+        "tail": str(_tail(tail, since)),
+        "since": str(_since(since)),
+        "node": node.removeprefix("node/"),
+        "instance": instance,
+    }
+    writer = LineWriter(colour=sys.stdout.isatty())
     try:
-        start = time.time() - seconds(since) if since else 0.0
-    except ValueError as error:
-        raise click.ClickException(f"--since: {error}") from error
-    try:
-        client = ControlClient(state)
-        for line in client.logs(app.removeprefix("app/"), follow=follow, tail=tail, since=start, node=node):
-            if as_json:
-                click.echo(json.dumps(line, ensure_ascii=False))
+        for line in ControlClient(state).logs(app.removeprefix("app/"), query, follow=follow):
+            if "warning" in line:
+                click.echo(f"automator67: {line['warning']}", err=True)
+            elif as_json:
+                sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
             else:
-                at = time.strftime("%H:%M:%S", time.localtime(float(line.get("t", 0))))
-                click.echo(f"{at} {line.get('instance', app)} | {line.get('m', '')}")
+                sys.stdout.write(writer.line(line))
+            if follow:
+                sys.stdout.flush()
+        sys.stdout.flush()
     except EngineAway as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         return
+
+
+def _tail(text: str, since: str) -> int:
+    if text in ("", "all"):
+        return -1 if text or since else 100
+    if not text.isdecimal():
+        raise click.BadParameter(f"{text} is neither a number nor all", param_hint="--tail")
+    return int(text)
+
+
+def _since(text: str) -> float:
+    if not text:
+        return 0.0
+    try:
+        return time.time() - seconds(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{text} is neither a duration such as 10m nor a time such as 2026-01-31T12:00", param_hint="--since"
+        ) from error

@@ -18,6 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
+from automator67.engine.nodes.answers import take_answer
 from automator67.engine.nodes.certificates import Authority, CertificateError, identity_of
 from automator67.engine.nodes.messages import BadMessage, read_message
 from automator67.engine.nodes.registry import Conflict, IdentityRefused, Registry
@@ -233,23 +234,13 @@ class Endpoint:
         if self._registry.is_revoked(node):
             raise _refusal(403, f"node {node} is revoked", "automator67 node token NAME makes a new token")
 
-    async def _task(self, request: web.Request) -> web.Response:
+    async def _task(self, request: web.Request) -> web.StreamResponse:
         node = self._node(request)
         try:
             task = self._broker.start(node, request.match_info["id"])
         except TaskError as error:
             raise _refusal(404, str(error), "") from error
-        try:
-            while raw := await request.content.readline():
-                try:
-                    line = json.loads(raw)
-                except ValueError:
-                    continue
-                if isinstance(line, dict) and not await self._broker.line(task, line):
-                    break
-        finally:
-            await self._broker.line(task, None)
-        return web.json_response({})
+        return await take_answer(request, task)
 
 
 @web.middleware

@@ -93,7 +93,7 @@ def test_nothing_is_told_before_the_engine_knows(endpoint: EndpointThread, node:
     assert node.ask("GET", "/v1/desired?rev=&wait=0.1")[0] == 304
     status, answer = node.beat()
     assert (status, answer["rev"]) == (200, "")
-    assert 26 < answer["next_s"] < 34
+    assert answer["next_s"] < 1.5, "an engine that knows nothing yet wants to hear from the node soon"
     assert endpoint.registry.views({}, Settings())["hel1"].reported
 
 
@@ -214,12 +214,13 @@ def test_log_lines_pass_through_and_end_when_nobody_reads(endpoint: EndpointThre
     rev = endpoint.registry.set_desired("hel1", "home", [])
 
     async def read(count: int) -> list[object]:
-        lines = []
-        async for line in endpoint.broker.logs("hel1", "a-0-1", tail=5, follow=True, since=0.0):
-            lines.append(line["m"])
-            if len(lines) == count:
-                break
-        return lines
+        lines: list[object] = []
+        async with endpoint.broker.ask("hel1", "logs", instance="a-0-1", tail=5, follow=True, since=0.0) as task:
+            async for batch in task.batches():
+                lines += [line["m"] for line in batch]
+                if len(lines) >= count:
+                    break
+        return lines[:count]
 
     reading = asyncio.run_coroutine_threadsafe(read(2), endpoint.loop)
     status, answer = node.ask("GET", f"/v1/desired?rev={rev}&wait=10")

@@ -123,6 +123,21 @@ def test_logs_rotate_and_keep_three(tmp_path: Path) -> None:
     assert logfiles.tail(str(log), 0) == []
 
 
+def test_pieces_of_a_log_are_found_without_reading_it_whole(tmp_path: Path) -> None:
+    log, older = tmp_path / "out.log", tmp_path / "out.log.1"
+    older.write_text("a\nbb\n")
+    log.write_text("ccc\ndddd\n")
+    both = [(str(older), 0, 5), (str(log), 0, 9)]
+    assert logfiles.pieces(str(log), -1) == both
+    assert logfiles.pieces(str(log), 4) == both
+    assert logfiles.pieces(str(log), 3) == [(str(older), 2, 5), (str(log), 0, 9)]
+    assert logfiles.pieces(str(log), 1) == [(str(log), 4, 9)]
+    assert logfiles.pieces(str(log), 0) == [(str(log), 9, 9)]
+    os.utime(older, (1, 1))
+    assert logfiles.pieces(str(log), -1, 5.0) == [(str(older), 5, 5), (str(log), 0, 9)]
+    assert logfiles.pieces(str(tmp_path / "none"), 5) == []
+
+
 def test_tails_of_long_and_odd_logs(tmp_path: Path) -> None:
     log = tmp_path / "out.log"
     log.write_bytes(b"".join(b"%07d\n" % i for i in range(50_000)) + b"\xff no end")

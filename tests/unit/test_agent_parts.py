@@ -95,11 +95,9 @@ def test_tasks_that_are_understood() -> None:
     assert task_of({"id": "t1", "kind": "logs", "instance": "x"}) == LogsTask("t1", "x", 100, False, 0.0)
     for bad in (None, {}, doc | {"kind": "exec"}, doc | {"id": "../x"}, doc | {"id": ""}, doc | {"instance": 5}):
         assert task_of(bad) is None
-    many = task_of(doc | {"tail": 10**9})
-    assert many is not None
-    assert many.tail == 10_000
-    (line,) = next(logs_task.says("gone"))
-    assert line.text == "gone"
+    assert task_of(doc | {"tail": -1}) == LogsTask("t1", "web-0-r", logs_task.ALL, True, 7.0)
+    with pytest.raises(logs_task.CannotTell, match="gone"):
+        next(logs_task.refuses("gone"))
 
 
 def test_rates() -> None:
