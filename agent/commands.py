@@ -109,7 +109,7 @@ def _purge(arguments: Arguments) -> int:
         if arguments.values["--runtime"] != "process" and Path(socket).exists():
             problems += _purge_docker(socket, member.cloud, member.node, with_volumes)
         if with_volumes:
-            from automator67.agent.process_files import remove_tree
+            from automator67.agent.trees import remove_tree
 
             remove_tree(f"{state}/volumes")
     finally:
@@ -156,7 +156,11 @@ def _purge_docker(socket: str, cloud: str, node: str, with_volumes: bool) -> lis
         try:
             do(
                 "remove",
-                {"container": container["Id"], "stop_timeout": 10 if timeout is None else timeout},
+                {
+                    "container": container["Id"],
+                    "stop_timeout": 10 if timeout is None else timeout,
+                    "files": {"cloud": cloud, "node": node, "instance": container["Labels"][naming.INSTANCE]},
+                },
                 socket,
                 _say,
             )

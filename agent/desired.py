@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from automator67.agent.model import Desired, Probe, Volume, Wanted
+from automator67.agent.model import Desired, Probe, Sealed, Volume, Wanted
 
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 _LONGEST = 128
@@ -69,7 +69,15 @@ def _wanted(f: _Fields) -> Wanted:
         stop_timeout=f.number("stop_timeout", 10.0),
         drift=f.one_of("drift", ("repair", "report", "off"), "repair"),
         user=f.optional_text("user"),
+        sealed=None if f.doc.get("sealed") is None else _sealed(_Fields(f"{f.where}.sealed", f.doc["sealed"])),
     )
+
+
+def _sealed(f: _Fields) -> Sealed:
+    files = f.texts("files")
+    if any(not _is_absolute(path) for path in files):
+        raise DesiredError(f"{f.where}.files: paths must be absolute, without '..'")
+    return Sealed(f.text("box"), files)
 
 
 def _probe(f: _Fields) -> Probe:
@@ -95,9 +103,13 @@ def _probe(f: _Fields) -> Probe:
 
 def _volume(f: _Fields) -> Volume:
     path = f.text("path")
-    if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
+    if not _is_absolute(path):
         raise DesiredError(f"{f.where}.path: must be absolute, without '..'")
     return Volume(f.name("name"), path)
+
+
+def _is_absolute(path: str) -> bool:
+    return path.startswith("/") and ".." not in path.split("/") and "\0" not in path
 
 
 class _Fields:

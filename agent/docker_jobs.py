@@ -12,7 +12,7 @@ import docker
 from docker.errors import APIError, ImageNotFound, NotFound
 from docker.types import LogConfig, Mount
 
-from automator67.agent import naming
+from automator67.agent import docker_secrets, naming, secret_files
 from automator67.agent.docker_read import epoch_seconds
 from automator67.agent.images import Image, images_to_remove
 
@@ -54,6 +54,8 @@ def _create(client: docker.APIClient, args: Mapping[str, Any], progress: Progres
     _need_image(client, args["image"], progress)
     for volume in args["volumes"]:
         _need_volume(client, volume)
+    contents = docker_secrets.opened(args["secrets"])
+    files = docker_secrets.place_files(args["secrets"], contents)
     host = client.create_host_config(
         init=True,
         mem_limit=args["memory"] or None,
@@ -61,7 +63,7 @@ def _create(client: docker.APIClient, args: Mapping[str, Any], progress: Progres
         memswap_limit=args["memory"] or None,
         nano_cpus=int(args["cpu"] * 1e9) or None,
         port_bindings=dict.fromkeys(args["ports"], ("127.0.0.1", _PORTS)),
-        mounts=[Mount(target=v["path"], source=v["name"], type="volume") for v in args["volumes"]],
+        mounts=[Mount(target=v["path"], source=v["name"], type="volume") for v in args["volumes"]] + files,
         restart_policy={"Name": args["restart"]},
         log_config=LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"}),
         security_opt=["no-new-privileges:true"],
@@ -70,7 +72,7 @@ def _create(client: docker.APIClient, args: Mapping[str, Any], progress: Progres
         container = client.create_container(
             image=args["image"],
             command=args["command"] or None,
-            environment=args["env"],
+            environment=args["env"] | contents.env,
             labels=args["labels"],
             name=args["name"],
             ports=list(args["ports"]),
@@ -82,6 +84,7 @@ def _create(client: docker.APIClient, args: Mapping[str, Any], progress: Progres
         if e.status_code != 409:
             raise
         container = _existing(client, args)
+    docker_secrets.hand_over(client, container, args["secrets"], contents)
     _begin(client, container)
     return str(container)
 
@@ -165,6 +168,11 @@ def start_problem(said: str) -> str:
 
 
 def _start(client: docker.APIClient, args: Mapping[str, Any], _: Progress) -> None:
+    # What was written for it before may be gone: a tmpfs is empty after a reboot.
+    request = args.get("secrets")
+    contents = docker_secrets.opened(request)
+    docker_secrets.place_files(request, contents)
+    docker_secrets.hand_over(client, args["container"], request, contents)
     _begin(client, args["container"])
 
 
@@ -199,9 +207,10 @@ def _remove(client: docker.APIClient, args: Mapping[str, Any], _: Progress) -> N
             # A frozen process cannot act on the signal that asks it to end.
             client.unpause(container)
         client.stop(container, timeout=args["stop_timeout"])
+        secret_files.forget(**args["files"])
         client.remove_container(container, v=False, force=True)
     except NotFound:
-        return
+        secret_files.forget(**args["files"])
     except APIError as e:
         if e.status_code != 409 or "already in progress" not in str(e.explanation):
             raise

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from automator67.agent import naming
+from automator67.agent import box, naming
 from automator67.agent.drift import DOCKER_RESTART
 from automator67.agent.model import Wanted
 
 
-def create_args(w: Wanted, cloud: str, node: str, prefix: str) -> dict[str, Any]:
+def create_args(w: Wanted, state: str, cloud: str, node: str, prefix: str) -> dict[str, Any]:
     """Return the arguments of the worker's ``create`` job for an instance (see docker_jobs)."""
     whose = {naming.CLOUD: cloud, naming.NODE: node, naming.APP: w.app}
     stamp = {naming.INSTANCE: w.id, naming.SLOT: str(w.slot), naming.REV: w.rev, naming.EPOCH: str(w.epoch)}
@@ -38,6 +38,7 @@ def create_args(w: Wanted, cloud: str, node: str, prefix: str) -> dict[str, Any]
         "restart": DOCKER_RESTART[w.restart],
         "stop_timeout": math.ceil(w.stop_timeout),
         "user": w.user,
+        "secrets": box.request(w, state, cloud, node),
     }
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from automator67.agent import docker_spec, naming
+from automator67.agent import box, docker_spec, naming
 from automator67.agent.converge import is_converged, steps, waits_for_volume
 from automator67.agent.docker_read import Foreign
 from automator67.agent.docker_watch import DockerWatch, Snapshot
@@ -50,8 +50,9 @@ class Keeper:
         docker: DockerWatch | None,
         processes: Processes | None,
         say: Callable[[str], None],
+        state: str,
     ) -> None:
-        self.membership, self.prefix, self.memory = membership, prefix, memory
+        self.membership, self.prefix, self.memory, self._state = membership, prefix, memory, state
         self._helper, self._docker, self._processes, self._say = helper, docker, processes, say
         self.desired: Desired | None = None
         self.may_remove = True
@@ -226,15 +227,18 @@ class Keeper:
     def _docker_args(self, step: Step, w: Wanted | None, seen: Seen | None) -> tuple[dict[str, Any], float]:
         cloud, node = self.membership.cloud, self.membership.node
         args: dict[str, Any] = {"container": step.handle}
+        if step.kind == "start" and w is not None:
+            args["secrets"] = box.request(w, self._state, cloud, node)
         if step.kind == "create" and w is not None:
-            return docker_spec.create_args(w, cloud, node, self.prefix), _PULL_PATIENCE
+            return docker_spec.create_args(w, self._state, cloud, node, self.prefix), _PULL_PATIENCE
         if step.kind == "update" and w is not None:
             args = docker_spec.update_args(w, step.handle)
         elif step.kind == "rename":
             args["name"] = naming.container_name(self.prefix, step.instance)
         elif step.kind == "remove":
             timeout = seen.stop_timeout if seen else 10.0
-            return args | {"stop_timeout": int(timeout + 0.999)}, _PATIENCE + timeout
+            files = {"cloud": cloud, "node": node, "instance": step.instance}
+            return args | {"stop_timeout": int(timeout + 0.999), "files": files}, _PATIENCE + timeout
         return args, _PATIENCE
 
     def _finish(self, step: Step, error: str) -> None:

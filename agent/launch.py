@@ -22,6 +22,10 @@ def main() -> None:
     doc = {"argv": ["?"], "cwd": ""}
     try:
         doc = json.loads(sys.stdin.buffer.read())
+        if "error" in doc:
+            _fail(report, doc["error"])
+        if doc["environ_of"]:
+            doc["env"] = _environ(doc["environ_of"]) | doc["env"]
         _prepare(doc)
         _execute(doc["argv"], doc["env"])
     except FileNotFoundError as e:
@@ -31,6 +35,13 @@ def main() -> None:
         _fail(report, f"the command cannot be started: {e.strerror}: {e.filename or doc['argv'][0]}")
     except (ValueError, KeyError) as e:
         _fail(report, f"the command cannot be started: {e}")
+
+
+def _environ(pid: int) -> dict[str, str]:
+    """Return the environment that a process began with: that of the app, for its probe."""
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        pairs = (pair.partition(b"=") for pair in file.read().split(b"\0"))
+        return {os.fsdecode(key): os.fsdecode(value) for key, found, value in pairs if found}
 
 
 def _prepare(doc: dict) -> None:  # type: ignore[type-arg]

@@ -35,6 +35,13 @@ class Volume(NamedTuple):
     path: str
 
 
+class Sealed(NamedTuple):
+    """The secrets of an instance, encrypted to this node's key, and the paths of those it gets as files."""
+
+    box: str
+    files: tuple[str, ...] = ()
+
+
 class Wanted(NamedTuple):
     """One instance of the desired state. With ``keep`` what runs under this id is left exactly as it is."""
 
@@ -58,6 +65,7 @@ class Wanted(NamedTuple):
     stop_timeout: float = 10.0
     drift: Literal["repair", "report", "off"] = "repair"
     user: str | None = None
+    sealed: Sealed | None = None
 
 
 class Desired(NamedTuple):

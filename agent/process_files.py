@@ -8,10 +8,11 @@ import pwd
 import socket
 from typing import Any, NamedTuple
 
-from automator67.agent import naming
+from automator67.agent import naming, secret_files
 from automator67.agent.model import Wanted
 from automator67.agent.retry import chance
 from automator67.agent.state import read_json, write_json
+from automator67.agent.trees import remove_tree
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -51,6 +52,8 @@ def prepare(
         os.makedirs(f"{work}.new", mode=0o700)
         for v, name in zip(w.volumes, names, strict=True):
             _link(f"{work}.new", v.path, f"{state}/volumes/{name}")
+        for path in w.sealed.files if w.sealed else ():
+            _link(f"{work}.new", path, files_directory(cloud, node, w) + path)
         if user is not None:
             os.chown(f"{work}.new", user["uid"], user["gid"])
         os.rename(f"{work}.new", work)
@@ -74,6 +77,8 @@ def plan_of(w: Wanted, state: str, cloud: str, node: str, prefix: str, port: int
     if port:
         env["PORT"] = str(port)
     env |= {_variable(v.name): f"{state}/volumes/{n}" for v, n in zip(w.volumes, names, strict=True)}
+    if w.sealed and w.sealed.files:
+        env["A67_FILES"] = files_directory(cloud, node, w)
     env |= dict(w.env)
     # The stamp comes last: nothing an app declares may make it look like another's.
     env |= {
@@ -81,6 +86,14 @@ def plan_of(w: Wanted, state: str, cloud: str, node: str, prefix: str, port: int
         "A67_REV": w.rev, "A67_EPOCH": str(w.epoch), "A67_PORT": str(port),
     }  # fmt: skip
     return RunPlan(env, f"{home}/work", f"{home}/out.log", f"{home}/err.log", user, port, names)
+
+
+def files_directory(cloud: str, node: str, w: Wanted) -> str:
+    """Return where the files of an instance's secrets are. Raises ProcessError."""
+    try:
+        return secret_files.directory(cloud, node, w.id)
+    except secret_files.SecretFilesError as e:
+        raise ProcessError(str(e)) from None
 
 
 def volumes(state: str, cloud: str, node: str) -> list[tuple[str, int, str]]:
@@ -92,24 +105,6 @@ def volumes(state: str, cloud: str, node: str) -> list[tuple[str, int, str]]:
             if doc and (doc.get("cloud"), doc.get("node")) == (cloud, node):
                 found.append((str(doc.get("app", "")), int(doc.get("slot", 0)), str(doc.get("name", ""))))
     return found
-
-
-def remove_tree(path: str) -> None:
-    """Remove a directory and all in it; links are removed, not followed. Raises OSError.
-
-    Not shutil's: importing that costs the resident process more than a megabyte.
-    """
-    for directory, directories, files in os.walk(path, topdown=False):
-        for name in files:
-            os.unlink(f"{directory}/{name}")
-        for name in directories:
-            inner = f"{directory}/{name}"
-            if os.path.islink(inner):
-                os.unlink(inner)
-            else:
-                os.rmdir(inner)
-    with contextlib.suppress(FileNotFoundError):
-        os.rmdir(path)
 
 
 def _user(name: str | None) -> dict[str, Any] | None:

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from automator67.agent import cgroups, logfiles, metrics, proctable
+from automator67.agent import box, cgroups, logfiles, metrics, proctable, secret_files
 from automator67.agent.cgroups import Limits
 from automator67.agent.launching import launch, launch_document
 from automator67.agent.model import Seen, Use, Wanted
-from automator67.agent.process_files import ProcessError, RunPlan, plan_of, prepare, remove_tree, volumes
+from automator67.agent.process_files import ProcessError, RunPlan, files_directory, plan_of, prepare, volumes
 from automator67.agent.process_record import Record, from_json, from_stamp, to_json
 from automator67.agent.state import read_json, write_json
+from automator67.agent.trees import remove_tree
 
 Post = Callable[[tuple[Any, ...]], None]
 
@@ -145,7 +146,8 @@ class Processes:
             return None
         plan = plan_of(w, self._state, self._cloud, self._node, self._prefix, record.port)
         plan = plan._replace(env=plan.env | {"A67_PROBE": "1"}, out="/dev/null", err="/dev/null")
-        return launch_document(command, plan)
+        # The values are in the environment of the app itself, and nowhere in this process.
+        return launch_document(command, plan, environ_of=record.pid if w.sealed else 0)
 
     def running(self) -> bool:
         """Whether any process is here to be looked after."""
@@ -196,7 +198,7 @@ class Processes:
         # A limit on data, not on the address space: many runtimes reserve far more of that than they ever use.
         data_limit = 0 if limits.memory else w.memory
         try:
-            pid = launch(launch_document(w.command, plan, limits.joins, data_limit))
+            pid = launch(launch_document(w.command, plan, limits.joins, data_limit), self._sealed(w))
         except (ProcessError, OSError):
             cgroups.remove(limits)
             raise
@@ -209,12 +211,20 @@ class Processes:
             stop_timeout=w.stop_timeout, limits=limits,
         )  # fmt: skip
 
+    def _sealed(self, w: Wanted) -> dict[str, Any] | None:
+        request = box.request(w, self._state, self._cloud, self._node)
+        if request is None:
+            return None
+        where = files_directory(self._cloud, self._node, w) if w.sealed and w.sealed.files else ""
+        return {"request": request, "directory": where}
+
     def _stop(self, instance: str, record: Record | None, timeout: float) -> None:
         error = ""
         try:
             self._end_all(instance, record, timeout)
             if record is not None:
                 cgroups.remove(record.limits)
+            secret_files.forget(self._cloud, self._node, instance)
             remove_tree(f"{self._state}/instances/{instance}")
         except ProcessError as e:
             error = str(e)

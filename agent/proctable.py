@@ -40,13 +40,15 @@ def is_alive(pid: int, start: int) -> bool:
 
 
 def stamp(pid: int) -> dict[str, str]:
-    """Return the environment a process began with, where it may be read."""
+    """Return our variables of the environment a process began with, where it may be read; others are none of ours."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             pairs = file.read().decode(errors="replace").split("\0")
     except OSError:
         return {}
-    return {key: value for key, found, value in (pair.partition("=") for pair in pairs) if found}
+    return {
+        key: value for key, found, value in (pair.partition("=") for pair in pairs if pair.startswith("A67_")) if found
+    }
 
 
 def stamped(cloud: str, node: str) -> dict[int, dict[str, str]]:

@@ -83,7 +83,8 @@ class Resident:
         if docker:
             self._watch = DockerWatch(self._api, member.cloud, member.node, lambda s: post(("docker", s)))
         memory = Memory(f"{options.state}/memory.json")
-        self._keeper = Keeper(member, prefix, memory, self._helper, self._watch, self._processes, say)
+        self._keeper = Keeper(member, prefix, memory, self._helper, self._watch, self._processes, say,
+                              options.state)  # fmt: skip
         launch_doc = self._processes.probe_document if self._processes is not None else lambda _w, _c: None
         self._probes = Probes(self._api, launch_doc, post)
         self._reporter = Reporter(self._keeper, self._probes, self._processes, disk_path(options.state))

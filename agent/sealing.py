@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidTag
@@ -14,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import NameOID
 
+from automator67.agent.box import Request
 from automator67.agent.state import write_private
 
 _MAGIC = b"a67 sealed 1\n"
@@ -105,6 +108,33 @@ def unseal(identity_pem: bytes, sealed: bytes, about: bytes) -> bytes:
         return AESGCM(_sealing_key(identity_pem)).decrypt(rest[:_NONCE], rest[_NONCE:], about)
     except (InvalidTag, ValueError):
         raise SealError("it is damaged or was sealed with another key") from None
+
+
+class Contents(NamedTuple):
+    """The secrets of an instance: environment variables, and files by path."""
+
+    env: dict[str, str]
+    files: tuple[tuple[str, bytes], ...]
+
+
+def open_box(request: Request) -> Contents:
+    """Return what the engine encrypted to this node's key for one instance (docs/protocol.md). Raises SealError.
+
+    HPKE (RFC 9180), single-shot base mode: DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
+    """
+    # Here, since only nodes with secrets need it.
+    from cryptography.hazmat.primitives import hpke
+
+    suite = hpke.Suite(hpke.KEM.P256, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+    about = "\0".join((request["cloud"], request["node"], request["instance"])).encode()
+    key = _key(_private_part(Path(request["state"], "identity.pem").read_bytes()))
+    try:
+        plain = suite.decrypt(base64.b64decode(request["box"], validate=True), key, b"automator67 instance 1\0" + about)
+    except (InvalidTag, ValueError):
+        raise SealError("they are not for this instance, or were encrypted to another key of this node") from None
+    doc = json.loads(plain)
+    files = tuple((str(f["path"]), base64.b64decode(f["content"])) for f in doc["files"])
+    return Contents({str(k): str(v) for k, v in doc["env"].items()}, files)
 
 
 def _sealing_key(identity_pem: bytes) -> bytes:

@@ -23,6 +23,10 @@ UMask=0077
 NoNewPrivileges=yes
 ProtectSystem=strict
 ReadWritePaths={state}
+# For secrets as files: a directory below /run, which stays when the agent is restarted.
+RuntimeDirectory=automator67-agent
+RuntimeDirectoryMode=0711
+RuntimeDirectoryPreserve=yes
 PrivateTmp={private_tmp}
 ProtectHome=read-only
 ProtectKernelModules=yes
@@ -65,7 +69,7 @@ def unit(python: str, state: str, runtime: str, more: str = "") -> str:
         runtime=runtime,
         more=f" {more}" if more else "",
         private_tmp="yes" if docker_only else "no",
-        capabilities=""
+        capabilities="CAP_CHOWN"
         if docker_only
         else "CAP_SETUID CAP_SETGID CAP_KILL CAP_CHOWN CAP_DAC_OVERRIDE CAP_SYS_RESOURCE",
     )

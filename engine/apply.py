@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from automator67.engine.apps.revisions import to_spec
+from automator67.engine.apps.revisions import same_source, to_spec
 from automator67.engine.copies import Copy
 from automator67.engine.desired import App, Desired
 from automator67.engine.observed import Assignment, Hold, Observed
@@ -56,7 +56,7 @@ def work(
     ended = ((a.seq, _outcome(a.verb, by_place.get((a.instance, a.node)))) for a in open_actions)
     return Work(
         taken=tuple(a for a in plan.actions if a.ready),
-        asked=tuple(app for app in desired.apps.values() if not app.unsupported and _asks(app, observed)),
+        asked=tuple(app for app in desired.apps.values() if app.actionable and _asks(app, observed)),
         healthy=tuple(pair for pair in plan.complete if _last_good(observed, pair[0]) != pair[1]),
         closed=tuple((seq, state) for seq, state in ended if state),
         gone=tuple((c.instance, c.node) for c in stopping if c.known and not c.present),
@@ -80,7 +80,7 @@ def write(tx: Connection, todo: Work, desired: Desired, now: float) -> None:
 
 def _asks(app: App, observed: Observed) -> bool:
     before = observed.deployed.get(app.name)
-    return before is None or before.rev != app.rev or before.spec["origin"][1] != app.origin.blob
+    return before is None or before.rev != app.rev or not same_source(before.spec, app)
 
 
 def _last_good(observed: Observed, app: str) -> str:

@@ -13,6 +13,7 @@ from automator67.engine.desired import (
     Place,
     Probe,
     Runtime,
+    SecretFile,
     SecretRef,
     Settings,
     Update,
@@ -74,6 +75,7 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
     volumes = tuple(Volume(v["name"], v["path"]) for v in document.get("volumes", ()))
     port, user = document.get("port"), document.get("user")
     cpu, memory = float(resources.get("cpu", 0.1)), size_bytes(resources.get("memory", "128Mi"))
+    files = tuple(SecretFile(f["path"], f["secret"]) for f in document.get("files", ()))
     rev = revision_hash(
         {
             "runtime": runtime,
@@ -86,6 +88,7 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
             "volumes": [[v.name, v.path] for v in volumes],
             "user": user,
         }
+        | ({"files": [[f.path, f.secret] for f in files]} if files else {})
     )
     adopt = document.get("adopt")
     return App(
@@ -110,15 +113,15 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
         restart=document.get("restart", "always"),
         stop_timeout=seconds(document.get("stop_timeout", "10s")),
         user=None if user is None else str(user),
-        unsupported=_unsupported(document, env),
+        files=files,
+        unsupported=_unsupported(document),
         document=document,
         rev=rev,
     )
 
 
-def _unsupported(document: Document, env: tuple[tuple[str, str | SecretRef], ...]) -> tuple[str, ...]:
+def _unsupported(document: Document) -> tuple[str, ...]:
     found = [key for key in _LATER if document.get(key)]
-    found += [f"env.{key} (a secret)" for key, value in env if isinstance(value, SecretRef)]
     strategy = _mapping(document.get("update")).get("strategy", "rolling")
     if strategy != "rolling":
         found.append(f"update.strategy: {strategy}")

@@ -26,6 +26,24 @@ class SecretRef:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretFile:
+    """A secret that the app finds as a file at ``path``."""
+
+    path: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretUse:
+    """A secret that an app uses: where it is written, and the keyed fingerprint of its value ("" where no key is)."""
+
+    name: str
+    path: str
+    blob: str
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where a resource is written: the path in the repository, and the id of the file's content."""
 
@@ -101,11 +119,23 @@ class App:
     restart: Literal["always", "on-failure", "no"] = "always"
     stop_timeout: float = 10.0
     user: str | None = None
+    files: tuple[SecretFile, ...] = ()
+    secrets: tuple[SecretUse, ...] = ()
+    """The secrets of ``env`` and ``files``; their fingerprints are part of ``rev``."""
+    blocked: str = ""
+    """Why the app cannot be acted on now, such as a secret that does not open; what runs is left as it is."""
     unsupported: tuple[str, ...] = ()
     """Keys that are valid but that this version's engine cannot act on; such an app is planned as blocked."""
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
     """The validated YAML, for showing what changed; secrets appear as ``{secret: NAME}`` only."""
     rev: str = ""
+    shape: str = ""
+    """The revision without the values of its secrets, where it has some."""
+
+    @property
+    def actionable(self) -> bool:
+        """Whether the app can be acted on; if not, what runs of it is left as it is."""
+        return not (self.unsupported or self.blocked)
 
     @property
     def pinned(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,10 +11,15 @@ from automator67.engine.desired import App, SecretRef
 from automator67.engine.observed import Assignment
 
 Instances = dict[str, list[dict[str, Any]]]
+Seal = Callable[[Assignment, App], Mapping[str, Any]]
+"""Returns what secrets add to an instance's message: nothing, ``sealed``, or ``keep`` where they cannot be had."""
 
 
 def desired_instances(
-    assignments: Iterable[Assignment], nodes: Iterable[str], app_of: Callable[[str, str], App | None]
+    assignments: Iterable[Assignment],
+    nodes: Iterable[str],
+    app_of: Callable[[str, str], App | None],
+    seal: Seal = lambda _assignment, _app: {},
 ) -> Instances:
     """Return by node the complete list of instance messages (docs/protocol.md), for every node in ``nodes``.
 
@@ -22,18 +29,38 @@ def desired_instances(
     wanted: Instances = {name: [] for name in nodes}
     for a in assignments:
         if a.want == "run" and a.node in wanted:
-            wanted[a.node].append(_message(a, app_of(a.app, a.rev)))
+            wanted[a.node].append(_message(a, app_of(a.app, a.rev), seal))
     for messages in wanted.values():
         messages.sort(key=lambda m: str(m["id"]))
     return wanted
 
 
-def _message(a: Assignment, app: App | None) -> dict[str, Any]:
+def content_revision(content: Mapping[str, Any]) -> str:
+    """Return the revision of a node's desired state: a hash of its content, the same after a restart.
+
+    Of what is encrypted to the node, only that it is there counts: the encryption is different every time, and the
+    values count in the revisions of their apps.
+    """
+    instances = [_without_box(message) for message in content["instances"]]
+    text = json.dumps({**content, "instances": instances}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _without_box(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    sealed = message.get("sealed")
+    return {**message, "sealed": {**sealed, "box": ""}} if sealed else message
+
+
+def _message(a: Assignment, app: App | None, seal: Seal) -> dict[str, Any]:
     message: dict[str, Any] = {
         "id": a.instance, "app": a.app, "slot": a.slot, "rev": a.rev, "epoch": a.epoch, "adopt": a.adopt,
     }  # fmt: skip
     if app is None:
         return message | {"keep": True}
+    secret = seal(a, app)
+    if "keep" in secret:
+        return message | dict(secret)
+    message |= secret
     return message | {
         "runtime": app.runtime,
         "image": app.image,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from automator67.engine.convert import app_of, node_of, settings_of
 from automator67.engine.desired import App, Desired, Node, Origin, Other, Settings
+from automator67.engine.secrets.contents import bound
 from automator67.engine.secrets.vault import Opener, Vault
 from automator67.schemas.document import Document, read
 from automator67.schemas.kinds import YAML_KINDS, classify
@@ -94,7 +95,9 @@ class Loader:
             return Loaded(None, problems)
         desired = _desired(commit, list(parsed.values()))
         places = {name: Origin(path, blob) for (path, blob), p in parsed.items() for name in p.document.holds}
-        return Loaded(desired, problems, Vault(desired.settings.name, places, read_blob, self._opener))
+        vault = Vault(desired.settings.name, places, read_blob, self._opener)
+        apps = {name: bound(app, vault) for name, app in desired.apps.items()}
+        return Loaded(replace(desired, apps=apps), problems, vault)
 
 
 def _unreadable(entry: Entry, total: int) -> Problem | None:

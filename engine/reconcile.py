@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from automator67.engine import crash
 from automator67.engine.apply import Work, work, write
@@ -18,10 +19,11 @@ from automator67.engine.copies import join
 from automator67.engine.desired import App, Desired
 from automator67.engine.instances import desired_instances
 from automator67.engine.nodes.registry import Registry
-from automator67.engine.observed import NodeView, Observed
+from automator67.engine.observed import Assignment, NodeView, Observed
 from automator67.engine.plan.planner import plan
 from automator67.engine.plan.render import told
 from automator67.engine.record import CommitReporter
+from automator67.engine.secrets.delivery import Delivery
 from automator67.engine.secrets.vault import Vault
 from automator67.engine.source import Source, SourceError
 from automator67.engine.store.database import Store
@@ -66,6 +68,7 @@ class Reconciler:
         self._first_report = 0.0
         self.desired: Desired | None = None
         """The last desired state that was valid."""
+        self._delivery = Delivery()
         self.vault: Vault | None = None
         """Its secrets."""
 
@@ -177,7 +180,12 @@ class Reconciler:
             revision = specs.get((name, rev))
             return from_spec(revision.spec) if revision else None
 
+        def seal(a: Assignment, app: App) -> Mapping[str, Any]:
+            assert self.vault is not None
+            return self._delivery.part(self.vault, app, a.instance, a.node, self._registry.key(a.node))
+
         nodes = [name for name, view in observed.nodes.items() if view.reported]
-        for node, instances in desired_instances(observed.assignments, nodes, app_of).items():
+        self._delivery.begin()
+        for node, instances in desired_instances(observed.assignments, nodes, app_of, seal).items():
             self._registry.set_desired(node, desired.settings.name, instances)
         crash.point("after-tell")

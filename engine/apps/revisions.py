@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from automator67.engine.desired import App, Origin, Place, Probe, SecretRef, Update, Volume
+from automator67.engine.desired import App, Origin, Place, Probe, SecretFile, SecretRef, SecretUse, Update, Volume
 
-_SKIP = frozenset({"name", "origin", "env", "health", "place", "update", "volumes"})
+_SKIP = frozenset({"name", "origin", "env", "health", "place", "update", "volumes", "files", "secrets"})
 
 
 def to_spec(app: App) -> dict[str, Any]:
@@ -22,6 +22,8 @@ def to_spec(app: App) -> dict[str, Any]:
         "place": _flat(app.place),
         "update": _flat(app.update),
         "volumes": [_flat(v) for v in app.volumes],
+        "files": [_flat(f) for f in app.files],
+        "secrets": [_flat(s) for s in app.secrets],
     }
 
 
@@ -37,9 +39,16 @@ def from_spec(spec: Mapping[str, Any]) -> App:
         place=_thaw(Place, spec["place"]),
         update=_thaw(Update, spec["update"]),
         volumes=tuple(_thaw(Volume, v) for v in spec["volumes"]),
+        files=tuple(_thaw(SecretFile, f) for f in spec.get("files", ())),
+        secrets=tuple(_thaw(SecretUse, s) for s in spec.get("secrets", ())),
         document=spec.get("document", {}),
         **simple,
     )
+
+
+def same_source(spec: Mapping[str, Any], app: App) -> bool:
+    """Whether a stored spec was made from the same files: the app's own, and those of its secrets."""
+    return bool(spec["origin"][1] == app.origin.blob and spec.get("secrets", []) == [_flat(s) for s in app.secrets])
 
 
 def _plain(value: Any) -> Any:

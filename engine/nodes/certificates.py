@@ -42,12 +42,13 @@ class CertificateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a certificate speaks for. ``expires`` in seconds since the epoch."""
+    """Who a certificate speaks for. ``expires`` in seconds since the epoch; ``key``: its public key (DER, SPKI)."""
 
     cloud: str
     node: str
     serial: str
     expires: float
+    key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,10 @@ def _identity(certificate: x509.Certificate) -> Identity:
     for uri in uris:
         if found := _IDENTITY.match(uri):
             serial = f"{certificate.serial_number:x}"
-            return Identity(found["cloud"], found["node"], serial, certificate.not_valid_after_utc.timestamp())
+            key = certificate.public_key().public_bytes(
+                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+            return Identity(found["cloud"], found["node"], serial, certificate.not_valid_after_utc.timestamp(), key)
     raise CertificateError("the certificate names no node")
 
 

@@ -6,7 +6,6 @@ store gets what changed, in batches; it is read only at the start.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from automator67.engine.desired import Node, Settings
+from automator67.engine.instances import content_revision
 from automator67.engine.nodes.certificates import AGENT_LIFE, Identity
 from automator67.engine.nodes.judgement import Signs, Verdict, judge_nodes
 from automator67.engine.nodes.reading import Report, read_report, view_of
@@ -57,6 +57,7 @@ class _Entry:
     broken: float | None = None
     boots: deque[str] = field(default_factory=lambda: deque(maxlen=8))
     desired: NodeDesired | None = None
+    key: bytes = b""
     troubles: deque[float] = field(default_factory=lambda: deque(maxlen=32))
     dirty: bool = False
     saved: float = 0.0
@@ -141,17 +142,23 @@ class Registry:
             entry = self._nodes.get(identity.node)
             if entry is None:
                 # A store that was lost: the CA has survived, and its certificates are still good.
-                entry = self._nodes[identity.node] = _Entry(
-                    NodeRecord(
-                        identity.node, identity.serial, identity.expires, revoked_at=self._revoked.get(identity.node)
-                    )
-                )
+                revoked_at = self._revoked.get(identity.node)
+                record = NodeRecord(identity.node, identity.serial, identity.expires, revoked_at=revoked_at)
+                entry = self._nodes[identity.node] = _Entry(record)
                 entry.dirty = True
             if entry.record.revoked_at is not None:
                 raise IdentityRefused(f"node {identity.node} is revoked; join again with a new token")
             if identity.expires - AGENT_LIFE.total_seconds() < entry.record.enrolled_at - 5.0:
                 raise IdentityRefused(f"node {identity.node} has joined anew since; this certificate is of before")
+            # What was encrypted to an old key has to be told again: the next report leads to it.
+            entry.fresh, entry.key = entry.fresh and entry.key in (b"", identity.key), identity.key
             return identity.node
+
+    def key(self, node: str) -> bytes:
+        """Return the public key of a node's certificate (DER, SPKI); empty before it spoke to this engine."""
+        with self._lock:
+            entry = self._nodes.get(node)
+            return entry.key if entry else b""
 
     def heartbeat(self, node: str, message: Mapping[str, Any]) -> bool:
         """Take a valid heartbeat; return whether it brings something a plan or a judgement cares about.
@@ -243,8 +250,7 @@ class Registry:
     def set_desired(self, node: str, cloud: str, instances: Sequence[Mapping[str, Any]]) -> str:
         """Set the complete desired state of a node; return its revision. What is the same wakes nobody."""
         content = {"node": node, "cloud": cloud, "instances": instances}
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        rev = hashlib.sha256(text.encode()).hexdigest()[:16]
+        rev = content_revision(content)
         with self._lock:
             entry = self._nodes.get(node)
             if entry is None or (entry.desired is not None and entry.desired.rev == rev):

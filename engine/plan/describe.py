@@ -8,7 +8,7 @@ from typing import Any
 from automator67.engine.copies import Copy
 from automator67.engine.desired import App
 from automator67.engine.observed import Revision
-from automator67.engine.plan.diff import field_changes
+from automator67.engine.plan.diff import field_changes, secret_changes
 from automator67.engine.plan.model import Action, Change, ChangeKind, FieldChange, Risk
 
 _SHOWN = 4
@@ -17,8 +17,8 @@ _SHOWN = 4
 def describe(app: App, copies: Sequence[Copy], actions: Sequence[Action], deployed: Revision | None) -> Change | None:
     """Return the change that ``actions`` and the new file mean for an app; None when there is none."""
     fields: tuple[FieldChange, ...] = ()
-    if deployed is not None and deployed.spec["origin"][1] != app.origin.blob:
-        fields = field_changes(deployed.spec.get("document", {}), app.document)
+    if deployed is not None:
+        fields = _fields(deployed.spec, app)
     steps = [a for a in actions if a.verb in ("start", "stop")]
     if not fields and not steps and deployed is not None:
         return None
@@ -30,9 +30,16 @@ def describe(app: App, copies: Sequence[Copy], actions: Sequence[Action], deploy
     return Change(f"app/{app.name}", kind, reasons, risk, fields)
 
 
-def how_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Return the first differences between two versions of a file in one line: ``image 1.4 → 1.5``."""
-    return ", ".join(_texts(field_changes(old, new))[:2])
+def how_changed(spec: Mapping[str, Any], app: App) -> str:
+    """Return the first differences between a stored revision and an app in one line: ``image 1.4 → 1.5``."""
+    return ", ".join(_texts(_fields(spec, app))[:2])
+
+
+def _fields(spec: Mapping[str, Any], app: App) -> tuple[FieldChange, ...]:
+    fields: tuple[FieldChange, ...] = ()
+    if spec["origin"][1] != app.origin.blob:
+        fields = field_changes(spec.get("document", {}), app.document)
+    return fields + secret_changes(spec, app)
 
 
 def _kind(
@@ -53,4 +60,7 @@ def _kind(
 
 
 def _texts(fields: Sequence[FieldChange]) -> tuple[str, ...]:
-    return tuple(f"{f.path} {f.old or 'unset'} → {f.new or 'unset'}" for f in fields[:_SHOWN])
+    return tuple(
+        f"{f.path} (a secret): changed" if f.secret else f"{f.path} {f.old or 'unset'} → {f.new or 'unset'}"
+        for f in fields[:_SHOWN]
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from automator67.engine.desired import App, SecretRef, SecretUse
 from automator67.engine.plan.model import FieldChange
 
 _LONG = 80
@@ -23,6 +24,26 @@ def field_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Field
         for key in keys
         if before.get(key) != after.get(key)
     )
+
+
+def secret_changes(spec: Mapping[str, Any], app: App) -> tuple[FieldChange, ...]:
+    """Return the places of an app whose secret keeps its name but has another value than in a stored revision.
+
+    Values are compared by their fingerprints; where these cannot be made (no key is at hand), by their files.
+    """
+    old = {s["name"]: s for s in spec.get("secrets", ())}
+    before = {key: v["secret"] for key, v in spec["env"] if isinstance(v, Mapping)}
+    files = {f["path"]: f["secret"] for f in spec.get("files", ())}
+    changed = {s.name for s in app.secrets if s.name in old and _differs(old[s.name], s)}
+    found = [f"env.{k}" for k, v in app.env if isinstance(v, SecretRef) and v.name in changed & {before.get(k)}]
+    found += [f"files.{f.path}" for f in app.files if f.secret in changed & {files.get(f.path)}]
+    return tuple(FieldChange(path, "", "changed", secret=True) for path in found)
+
+
+def _differs(old: Mapping[str, Any], new: SecretUse) -> bool:
+    if old.get("fingerprint") and new.fingerprint:
+        return bool(old["fingerprint"] != new.fingerprint)
+    return bool(old["blob"] != new.blob)
 
 
 def _shown(key: str, old: str, new: str) -> tuple[str, str]:

@@ -12,11 +12,15 @@ ChangeKind = Literal["create", "update", "delete", "move", "adopt", "repair", "s
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One changed key of a resource. Secrets never appear by value: only ``changed`` or ``unchanged``."""
+    """One changed key of a resource.
+
+    ``secret``: the value of the secret there is another one; of such a value nothing but ``changed`` is ever said.
+    """
 
     path: str
     old: str
     new: str
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,9 +96,14 @@ def _plan_app(p: _Pass, app: App) -> None:
         p.blocked.append(Blocked(resource, f"this version cannot act on {keys} yet; what runs is left as it is"))
         p.actions += keeps(copies)
         return
+    if app.blocked:
+        p.blocked.append(Blocked(resource, f"{app.blocked}; what runs is left as it is"))
+        p.actions += keeps(copies)
+        return
     hold = p.observed.holds.get(app.name)
-    if hold is not None and hold.blob != app.origin.blob:
-        p.actions.append(Action(f"release:{resource}", "release", resource, f"a new commit changed {app.origin.path}"))
+    if hold is not None and (hold.blob != app.origin.blob or hold.rev != app.rev):
+        what = app.origin.path if hold.blob != app.origin.blob else "a secret it uses"
+        p.actions.append(Action(f"release:{resource}", "release", resource, f"a new commit changed {what}"))
         hold = None
     if not copies and app.adopt is not None and (adoption := _adoption(p, app)) is not None:
         p.actions.append(adoption)
@@ -163,7 +168,7 @@ def _roll_to(p: _Pass, app: App, copies: list[Copy], proven: bool, gate: str) ->
 
     def differs(rev: str) -> str:
         good = p.observed.last_good.get(app.name)
-        return how_changed(good.spec.get("document", {}), app.document) if good and good.rev == rev else ""
+        return how_changed(good.spec, app) if good and good.rev == rev else ""
 
     return roll(
         app, copies, now=p.now, place=placer, proven=proven, gate=gate, differs=differs,

@@ -74,7 +74,9 @@ def _change(change: Change) -> list[str]:
     lines = [f"{_SIGN.get(change.kind, '~')} {change.resource}  {change.kind}{risk}"]
     lines += [f"    {reason}" for reason in change.reasons if " → " not in reason]
     for f in change.fields:
-        if f.old and f.new:
+        if f.secret:
+            lines.append(f"    {f.path} (a secret): changed")
+        elif f.old and f.new:
             lines.append(f"    {f.path}: {f.old} → {f.new}")
         else:
             lines.append(f"    {f.path}: {'+ ' + f.new if f.new else '- ' + f.old}")

@@ -17,6 +17,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from automator67.engine.judge import AppState
+from automator67.engine.secrets.keys import Keyring
+from automator67.engine.secrets.sealing import seal
 from automator67.engine.store.commits import CommitRecord, find_commit
 from automator67.engine.store.database import Store, StoreUnavailable, open_store
 from automator67.engine.store.facts import app_state_rows
@@ -94,6 +96,12 @@ class Cloud:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1))
+
+    def seal(self, name: str, value: str | bytes) -> None:
+        """Write secrets/NAME.sealed into the clone, sealed to the engine's key (which the first call makes)."""
+        key = Keyring(self.state / "secrets").ensure().public
+        data = value.encode() if isinstance(value, str) else value
+        self.files({f"secrets/{name}.sealed": seal(key, self.name, name, data)})
 
     def push(self, files: Mapping[str, Any] | None = None, message: str = "change", *, force: bool = False) -> str:
         """Commit and push; return the commit id."""

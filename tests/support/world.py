@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from automator67.engine.apps.revisions import to_spec
+from automator67.engine.apps.revisions import same_source, to_spec
 from automator67.engine.desired import App, Desired, Node, Origin, Settings, Update, revision_hash
 from automator67.engine.observed import Assignment, Hold, Instance, NodeView, Observed, Revision
 from automator67.engine.plan.model import Action, Plan
@@ -69,7 +69,7 @@ class World:
         taken = [a for a in plan.actions if a.ready]
         for name, a in wanted.apps.items():
             before = self.deployed.get(name)
-            if not a.unsupported and (before is None or before.spec["origin"][1] != a.origin.blob):
+            if a.actionable and (before is None or not same_source(before.spec, a)):
                 self.deployed[name] = Revision(name, a.rev, wanted.commit, to_spec(a), self.now)
         for action in taken:
             name = action.resource.removeprefix("app/")

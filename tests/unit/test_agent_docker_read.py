@@ -122,9 +122,10 @@ def test_what_a_container_is_made_of() -> None:
         volumes=(Volume("d", "/d"),), health=Probe("tcp", port=81), restart="no", stop_timeout=2.5, user="7",
     )  # fmt: skip
     whose = {"a67.cloud": "home", "a67.node": "n1", "a67.app": "web"}
-    assert create_args(w, "home", "n1", "a67-") == {
+    assert create_args(w, "/s", "home", "n1", "a67-") == {
         "name": "a67-web-0-r1", "image": "i:1", "command": ["serve"], "env": {"K": "v", "PORT": "80"}, "labels": LABELS,
         "memory": 9, "cpu": 0.5, "ports": [80, 81], "restart": "no", "stop_timeout": 3, "user": "7",
+        "secrets": None,
         "volumes": [{"name": "a67-web-0-d", "path": "/d", "labels": whose | {"a67.slot": "0", "a67.volume": "d"}}],
     }  # fmt: skip
 

@@ -14,8 +14,8 @@ from cryptography.x509 import load_pem_x509_csr
 
 from automator67.agent import cgroups, logfiles, proctable, sealing
 from automator67.agent.model import Adopted
-from automator67.agent.process_files import remove_tree
 from automator67.agent.state import Membership, Memory, StateError, lock, membership, read_json, write_private
+from automator67.agent.trees import remove_tree
 from tests.support.cloud import wait_for
 from tests.support.kill import killed_at
 
