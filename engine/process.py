@@ -21,6 +21,7 @@ from automator67.engine.clock import steady_now
 from automator67.engine.control import Actions, Control, ControlError
 from automator67.engine.deliveries import take_deliveries
 from automator67.engine.inbox import Inbox, Waker
+from automator67.engine.logs import redact_with
 from automator67.engine.loop import Loop
 from automator67.engine.nodes.certificates import Authority, CertificateError
 from automator67.engine.nodes.endpoint import Endpoint
@@ -33,6 +34,7 @@ from automator67.engine.poster import Poster
 from automator67.engine.reconcile import Outcome, Reconciler
 from automator67.engine.secrets.errors import SecretError
 from automator67.engine.secrets.keys import Keyring
+from automator67.engine.secrets.redaction import Redactor
 from automator67.engine.secrets.vault import Opener
 from automator67.engine.source import SourceError, open_source
 from automator67.engine.store.database import Store, StoreUnavailable, open_store
@@ -71,8 +73,11 @@ class Engine:
         self._registry = Registry(store, steady_now, revoked=self._authority.revocations())
         self._keyring = Keyring(options.keys)
         self._keyring.ensure()
-        self._source = open_source(options, Opener(self._keyring))
-        self._reconciler = Reconciler(store, self._source, self._registry, started=steady_now(), store_lost=older)
+        self._redactor = Redactor()
+        self._source = open_source(options, Opener(self._keyring, self._redactor.learn))
+        redact_with(self._redactor.text)
+        self._reconciler = Reconciler(store, self._source, self._registry, started=steady_now(), store_lost=older,
+                                      redact=self._redactor.text)  # fmt: skip
         self._poster = Poster(store, options, self._source.mirror)
         self._inbox = Inbox(options.state / "inbox")
         self._broker = TaskBroker()
@@ -89,6 +94,7 @@ class Engine:
         endpoint = Endpoint(
             self._authority, self._registry, self._store, self._broker,
             cloud=self._cloud, heartbeat=self._heartbeat, on_change=self._loop.request, clock=steady_now,
+            redact=self._redactor.fields,
         )  # fmt: skip
         control = Control(
             self._options.state / "control.sock", Actions(self._sync, self._token, self._revoke, self._logs)
@@ -165,7 +171,7 @@ class Engine:
         if confirm:
             await self._loop.run_blocking(lambda: self._reconciler.confirm_deletions(steady_now()))
         outcome = await self._loop.sync()
-        return {"commit": outcome.commit, "remaining": outcome.remaining, "error": outcome.error}
+        return {"commit": outcome.commit, "remaining": outcome.remaining, "error": self._redactor.text(outcome.error)}
 
     async def _token(self, node: str, ttl: float) -> Mapping[str, Any]:
         def make() -> Mapping[str, Any]:

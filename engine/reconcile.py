@@ -8,7 +8,7 @@ what runs as it is, and says so.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +53,19 @@ class Reconciler:
     """Holds what passes share: the store, the source, the registry, and the last desired state that was valid."""
 
     def __init__(
-        self, store: Store, source: Source, registry: Registry, *, started: float, store_lost: bool = False
+        self,
+        store: Store,
+        source: Source,
+        registry: Registry,
+        *,
+        started: float,
+        store_lost: bool = False,
+        redact: Callable[[str], str] = lambda text: text,
     ) -> None:
         self._store = store
         self._source = source
         self._registry = registry
-        self._reporter = CommitReporter(store)
+        self._reporter = CommitReporter(store, redact)
         self._head = ""
         self._intents: Intents | None = None
         self._apps: dict[tuple[str, str, str], App] = {}

@@ -6,7 +6,7 @@ Everything is compared with what was recorded last: a pass that finds nothing ne
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -32,14 +32,17 @@ log = logging.getLogger("automator67.record")
 class CommitReporter:
     """Writes what is found about commits and apps, on change only."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, redact: Callable[[str], str] = lambda text: text) -> None:
+        """``redact`` takes values of secrets out of what is said and kept."""
         self._store = store
+        self._redact = redact
         self._record: CommitRecord | None = None
         self._states: dict[str, AppState] | None = None
         self._said: tuple[str, tuple[Said, ...]] = ("", ())
 
     def remote(self, error: str, now: float) -> None:
         """Record that the remote cannot be read, or that it can again."""
+        error = self._redact(error)
         with self._store.read() as tx:
             if fact(tx, "remote_error") == error:
                 return
@@ -58,7 +61,7 @@ class CommitReporter:
             set_fact(tx, "head", commit)
             errors = [p for p in problems if p.severity == "error"]
             if errors:
-                first = str(errors[0])
+                first = self._redact(str(errors[0]))
                 set_commit(tx, commit, "invalid", first, now, problems=[p.as_data() for p in errors])
                 said = [reports.of_plan("", len(errors), first), reports.of_apply("invalid", "refused: " + first)]
                 want(tx, commit, [_status(s) for s in said], now)
@@ -86,6 +89,7 @@ class CommitReporter:
         first_plan = None if record is None or record.plan else as_data(plan)
         planned = first_plan or (record.plan if record else as_data(plan))
         state, text = _progress(desired, plan, observed, copies, record, str(planned["summary"]))
+        text = self._redact(text)
         said = tuple(_facts(desired, states, state, text, str(planned["summary"])))
         same_commit = record is not None and (record.state, record.summary) == (state, text) and first_plan is None
         if same_commit and states == before and self._said == (commit, said):

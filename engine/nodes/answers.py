@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import ClientError, web
@@ -16,17 +17,19 @@ from aiohttp import ClientError, web
 from automator67.engine.nodes.tasks import Task
 
 LONGEST_LINE = 256 * 1024
+Redact = Callable[[dict[str, Any]], dict[str, Any]]
+"""Takes out of a line what nobody may read."""
 
 
-async def take_answer(request: web.Request, task: Task) -> web.StreamResponse:
-    """Pass the body of a request on until it ends, breaks off, or nobody reads any more."""
+async def take_answer(request: web.Request, task: Task, redact: Redact) -> web.StreamResponse:
+    """Pass the body of a request on until it ends, breaks off, or nobody reads any more; each line through ``redact``."""
     response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
     upward: asyncio.Task[None] | None = None
     try:
         if task.message["kind"] == "exec":
             await response.prepare(request)
             upward = asyncio.create_task(_send(task, response))
-        await _receive(request, task)
+        await _receive(request, task, redact)
     except (ClientError, ConnectionError, asyncio.CancelledError):
         task.end(f"the connection to node {task.node} broke")
         raise
@@ -41,14 +44,14 @@ async def take_answer(request: web.Request, task: Task) -> web.StreamResponse:
     return response
 
 
-async def _receive(request: web.Request, task: Task) -> None:
+async def _receive(request: web.Request, task: Task, redact: Redact) -> None:
     rest = b""
     while data := await request.content.readany():
         *lines, rest = (rest + data).split(b"\n")
         if len(rest) > LONGEST_LINE:
             task.end(f"node {task.node} sent a line that is too long")
             return
-        batch = [line for raw in lines if (line := _parsed(raw)) is not None]
+        batch = [redact(line) for raw in lines if (line := _parsed(raw)) is not None]
         error = next((line["error"] for line in batch if isinstance(line.get("error"), str)), "")
         if not await task.put([line for line in batch if "error" not in line]):
             return

@@ -28,11 +28,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 AGENT_LIFE = timedelta(hours=24)
 EDGE_LIFE = timedelta(days=365)
 """Proxies read theirs when they start: a new one means that every connection is made anew."""
-SERVER_LIFE = timedelta(days=90)
-CA_LIFE = timedelta(days=3650)
+SERVER_LIFE, CA_LIFE = timedelta(days=90), timedelta(days=3650)
 BACKDATE = timedelta(minutes=5)
 RENEW_GRACE = timedelta(days=7)
 """How long after its end a certificate may still be renewed by whoever holds its key."""
+_SPKI = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
 _IDENTITY = re.compile(r"^spiffe://automator67/(?P<cloud>[^/]+)/node/(?P<node>[a-z0-9-]+)$")
 
 
@@ -234,11 +234,8 @@ def _identity(certificate: x509.Certificate) -> Identity:
         uris = []
     for uri in uris:
         if found := _IDENTITY.match(uri):
-            serial = f"{certificate.serial_number:x}"
-            key = certificate.public_key().public_bytes(
-                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-            return Identity(found["cloud"], found["node"], serial, certificate.not_valid_after_utc.timestamp(), key)
+            expires, key = certificate.not_valid_after_utc.timestamp(), certificate.public_key().public_bytes(*_SPKI)
+            return Identity(found["cloud"], found["node"], f"{certificate.serial_number:x}", expires, key)
     raise CertificateError("the certificate names no node")
 
 

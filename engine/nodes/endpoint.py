@@ -37,11 +37,16 @@ BEATS_PER_SECOND = 50.0
 """Above this rate over all agents, heartbeats are spread further apart."""
 SOON_SECONDS = 1.0
 BURST, PER_SECOND = 40.0, 10.0
+FREE_TEXTS = frozenset({"detail", "drift", "message", "conditions", "m", "error"})
+"""Keys of what agents send under which apps' own words may be: values of secrets are taken out there."""
 NOT_KNOWN_YET = b'{"proto":1,"rev":""}'
 
 
 class Endpoint:
-    """Serves agents; ``on_change(reason)`` is called when something arrived that a pass should look at."""
+    """Serves agents; ``on_change(reason)`` is called when something arrived that a pass should look at.
+
+    ``redact(data, keys)`` takes values of secrets out of the texts under ``keys``.
+    """
 
     def __init__(
         self,
@@ -54,6 +59,7 @@ class Endpoint:
         heartbeat: Callable[[], float],
         on_change: Callable[[str], None],
         clock: Callable[[], float],
+        redact: Callable[[Any, frozenset[str]], Any] = lambda data, _free: data,
     ) -> None:
         self._authority = authority
         self._registry = registry
@@ -63,6 +69,7 @@ class Endpoint:
         self._heartbeat = heartbeat
         self._on_change = on_change
         self._clock = clock
+        self._redact = redact
         self._held: dict[str, asyncio.Event] = {}
         self._budget: dict[str, tuple[float, float]] = {}
         self._identities = lru_cache(maxsize=8192)(identity_of)
@@ -169,7 +176,7 @@ class Endpoint:
 
     async def _beat(self, request: web.Request) -> web.Response:
         node = self._node(request)
-        message = read_message("heartbeat", await request.read())
+        message = self._redact(read_message("heartbeat", await request.read()), FREE_TEXTS)
         try:
             changed = self._registry.heartbeat(node, message)
         except Conflict as error:
@@ -240,7 +247,7 @@ class Endpoint:
             task = self._broker.start(node, request.match_info["id"])
         except TaskError as error:
             raise _refusal(404, str(error), "") from error
-        return await take_answer(request, task)
+        return await take_answer(request, task, lambda line: self._redact(line, FREE_TEXTS))
 
 
 @web.middleware

@@ -46,7 +46,7 @@ def test_a_change_replaces_the_replicas_and_says_why(cloud: Cloud) -> None:
     record = cloud.wait_commit(commit)
     (change,) = record.plan["changes"]
     assert change["kind"] == "update"
-    assert change["fields"] == [{"path": "env.GREETING", "old": "a value", "new": "another value"}]
+    assert change["fields"] == [{"path": "env.GREETING", "old": "a value", "new": "another value", "secret": False}]
     assert answers(cloud.wait_app("web", synced)) == {"changed"}
 
 

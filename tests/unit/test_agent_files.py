@@ -206,3 +206,17 @@ def test_removing_a_tree_follows_no_link(tmp_path: Path) -> None:
     assert not tree.exists()
     assert (outside / "kept").exists()
     remove_tree(str(tree))
+
+
+@pytest.mark.parametrize("around", [0, 1, 65_520, 65_536, 131_060])
+def test_the_stamp_is_found_wherever_it_is_in_a_large_environment(around: int) -> None:
+    padding = {f"V{n}": "x" * min(60_000, around - n * 60_000) for n in range(around // 60_000 + 1)}
+    stamp = {"A67_CLOUD": "x", "A67_INSTANCE": "i" * 100, "NOT_A67_X": "no"}
+    child = subprocess.Popen(["sleep", "60"], env={**padding, **stamp, **{f"W{n}": v for n, v in padding.items()}})
+    try:
+        # The kernel shows the environment a moment after the program was begun.
+        found = wait_for("the environment to show", lambda: proctable.stamp(child.pid))
+        assert found == {"A67_CLOUD": "x", "A67_INSTANCE": "i" * 100}
+    finally:
+        child.kill()
+        child.wait()
