@@ -22,7 +22,7 @@ Redact = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 async def take_answer(request: web.Request, task: Task, redact: Redact) -> web.StreamResponse:
-    """Pass the body of a request on until it ends, breaks off, or nobody reads any more; each line through ``redact``."""
+    """Pass the body of a request on until it ends, breaks off, or nobody reads any more, each line redacted."""
     response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
     upward: asyncio.Task[None] | None = None
     try:
