@@ -51,9 +51,10 @@ def seen(cloud: Cloud, app: str, value: str) -> Path:
     """Wait until a process of the app has written down that it was given ``value``; return its directory."""
 
     def there() -> Path | None:
-        for path in (cloud.agent_state("one") / "instances").glob(f"{app}-0-*/work/seen"):
-            if value in path.read_text():
-                return path.parent.parent
+        for path in (cloud.agent_state("one") / "instances").glob(f"{app}-0-*"):
+            written = path / "work" / "seen"
+            if written.exists() and value in written.read_text():
+                return path
         return None
 
     return wait_for(f"{app} to be given its secret", there, 40)
