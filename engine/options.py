@@ -38,6 +38,7 @@ class Options:
     forge_url: str = ""
     git_user: str = ""
     ssh_key: Path | None = None
+    age_key: Path | None = None
     signers: Path | None = None
     trusted_proxies: int = 0
     webhook_secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

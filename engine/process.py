@@ -74,7 +74,7 @@ class Engine:
         self._keyring = Keyring(options.keys)
         self._keyring.ensure()
         self._redactor = Redactor()
-        self._source = open_source(options, Opener(self._keyring, self._redactor.learn))
+        self._source = open_source(options, Opener(self._keyring, self._redactor.learn, options.age_key))
         redact_with(self._redactor.text)
         self._reconciler = Reconciler(store, self._source, self._registry, started=steady_now(), store_lost=older,
                                       redact=self._redactor.text)  # fmt: skip

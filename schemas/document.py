@@ -18,6 +18,7 @@ from automator67.schemas.kinds import YAML_KINDS, Kind, classify, schema
 from automator67.schemas.local_rules import local_findings, secret_references
 from automator67.schemas.problem import Problem
 from automator67.schemas.sealed import read_sealed
+from automator67.schemas.sops import read_names
 from automator67.schemas.source import Path, dotted, positions, read_yaml
 
 
@@ -61,16 +62,17 @@ def read(path: str, data: bytes) -> Document:
 
 
 def _secret(path: str, name: str, data: bytes) -> Document:
-    problems: tuple[Problem, ...] = ()
-    if path.endswith(".sealed"):
-        try:
-            file = read_sealed(data)
-            if file.name != name:
-                text = f"this value was sealed as secret {file.name}, not as {name}"
-                raise ArmorError(3, text)
-        except ArmorError as error:
-            hint = f"seal the value again: automator67 seal {name}"
-            problems = (Problem("sealed", path, error.line, 1, "", str(error), hint),)
+    if not path.endswith(".sealed"):
+        holds, problems = read_names(path, data)
+        return Document(path, "secret", name, None, problems, holds=holds)
+    problems = ()
+    try:
+        file = read_sealed(data)
+        if file.name != name:
+            raise ArmorError(3, f"this value was sealed as secret {file.name}, not as {name}")
+    except ArmorError as error:
+        hint = f"seal the value again: automator67 seal {name}"
+        problems = (Problem("sealed", path, error.line, 1, "", str(error), hint),)
     return Document(path, "secret", name, None, problems, holds=(name,))
 
 

@@ -149,13 +149,14 @@ def _all_required(require: Mapping[str, Any], names: _Names) -> Iterator[Finding
 
 
 def _same_names(documents: Sequence[Document]) -> list[tuple[str, Finding]]:
-    """Two files of one kind with one name: ``apps/blog.yaml`` and ``apps/blog.yml``."""
+    """Two of one kind with one name: ``apps/blog.yaml`` and ``apps/blog.yml``, or a secret in two files."""
     first: dict[tuple[Any, str], str] = {}
     found = []
     for d in documents:
-        if d.kind is not None and first.setdefault((d.kind, d.name), d.path) != d.path:
-            text = f"{first[d.kind, d.name]} is the {d.kind} {d.name} already"
-            found.append((d.path, Finding("same-name", (), text, "remove one of the two")))
+        for name in d.holds if d.kind == "secret" else (d.name,):
+            if d.kind is not None and first.setdefault((d.kind, name), d.path) != d.path:
+                text = f"{first[d.kind, name]} is the {d.kind} {name} already"
+                found.append((d.path, Finding("same-name", (), text, "remove one of the two")))
     return found
 
 

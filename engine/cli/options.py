@@ -28,6 +28,8 @@ _OPTIONS = [
                  help="How many reverse proxies stand before --web; their X-Forwarded-For is believed."),
     click.option("--git-user", default="", envvar="A67_GIT_USER", help="User name for https; default: a token's."),
     click.option("--ssh-key", type=click.Path(path_type=Path, exists=True, dir_okay=False), envvar="A67_SSH_KEY"),
+    click.option("--age-key", type=click.Path(path_type=Path, dir_okay=False), envvar="A67_AGE_KEY",
+                 help="age identities that open secrets/*.sops.yaml; default: secrets/age.txt in --state."),
     click.option(
         "--signers", type=click.Path(path_type=Path, exists=True, dir_okay=False), envvar="A67_SIGNERS",
         help="Require the tip to be signed by a key of this file (ssh allowed_signers or GPG public keys).",
@@ -68,7 +70,7 @@ def argv_of(options: Options) -> list[str]:
     argv += ["--state", str(options.state), "--poll", f"{round(options.poll * 1000)}ms"]
     for flag, value in (("--path", options.path), ("--forge-url", options.forge_url), ("--git-user", options.git_user)):
         argv += [flag, value] if value else []
-    for flag, file in (("--ssh-key", options.ssh_key), ("--signers", options.signers)):
+    for flag, file in (("--ssh-key", options.ssh_key), ("--signers", options.signers), ("--age-key", options.age_key)):
         argv += [flag, str(file)] if file else []
     argv += ["--trusted-proxies", str(options.trusted_proxies)]
     return argv + [part for name in options.names for part in ("--name", name)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automator67.engine.desired import Origin
@@ -22,11 +23,16 @@ class Opener:
     ``learn(name, value)`` is called with every value that becomes known, before anyone gets it.
     """
 
-    def __init__(self, keyring: Keyring, learn: Learn = lambda _name, _value: None) -> None:
+    def __init__(
+        self, keyring: Keyring, learn: Learn = lambda _name, _value: None, age_key: Path | None = None
+    ) -> None:
+        """``age_key``: the file with the age identities for SOPS; by default ``age.txt`` beside the keys."""
         self.keyring = keyring
+        self._age_key = age_key or keyring.directory / "age.txt"
         self._learn = learn
         self._lock = threading.Lock()
         self._values: dict[tuple[str, str, str], bytes] = {}
+        self._documents: dict[str, dict[str, bytes]] = {}
 
     def value(self, cloud: str, name: str, origin: Origin, read_blob: ReadBlob) -> bytes:
         """Return the value of a secret that is written in ``origin``. Raises SecretError."""
@@ -39,6 +45,8 @@ class Opener:
             return self._values[key]
 
     def _open(self, cloud: str, name: str, origin: Origin, read_blob: ReadBlob) -> bytes:
+        if not origin.path.endswith(".sealed"):
+            return self._open_sops(name, origin, read_blob)
         # Only who opens something pays for loading the cryptography.
         from automator67.engine.secrets.sealing import open_sealed, read_sealed_file
 
@@ -50,6 +58,16 @@ class Opener:
                 f"seal the value again with the key in the repository: automator67 seal {name}"
             )
         return open_sealed(key, file, cloud, name, origin.path)
+
+    def _open_sops(self, name: str, origin: Origin, read_blob: ReadBlob) -> bytes:
+        from automator67.engine.secrets.sops import open_document, read_identities
+
+        if origin.blob not in self._documents:
+            identities = read_identities(self._age_key)
+            self._documents[origin.blob] = open_document(origin.path, read_blob(origin.blob), identities)
+        if name not in self._documents[origin.blob]:
+            raise SecretError(f"{origin.path}: there is no encrypted key for secret {name} in it")
+        return self._documents[origin.blob][name]
 
 
 class Vault:
