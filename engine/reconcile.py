@@ -117,7 +117,7 @@ class Reconciler:
                 commit = self._source.last_head()
         self._reporter.remote(error, now)
         crash.point("after-fetch")
-        if not commit or commit == self._head:
+        if not commit or (commit == self._head and not self._source.keys_changed()):
             return error
         try:
             loaded, info = self._source.load(commit), self._source.describe(commit)

@@ -32,6 +32,8 @@ class Source:
         self._subdir = subdir
         self._signers = signers
         self._loader = Loader(opener)
+        self._keyring = opener.keyring if opener else None
+        self._keys = self._keyring.stamp() if self._keyring else ()
 
     def fetch(self) -> str:
         """Return the commit at the tip of the branch. Raises SourceError; then nothing has changed."""
@@ -51,9 +53,14 @@ class Source:
         """Return author, subject and time of a commit."""
         return commit_info(self.mirror, commit)
 
+    def keys_changed(self) -> bool:
+        """Whether keys for secrets came or went since the last load, so that another one may end differently."""
+        return self._keyring is not None and self._keyring.stamp() != self._keys
+
     def load(self, commit: str) -> Loaded:
         """Return what a commit asks for, or the problems that keep it from being used. Raises SourceError."""
         try:
+            self._keys = self._keyring.stamp() if self._keyring else ()
             tree = Tree(self.mirror, commit, self._subdir)
             return self._loader.load(tree.entries(), tree.read, commit)
         except RemoteError as error:

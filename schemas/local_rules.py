@@ -88,6 +88,7 @@ def _app(value: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _commands(value)
     yield from _health(value)
     yield from _volumes(value.get("volumes", ()))
+    yield from _files(value)
     if isinstance(value.get("schedule"), str):
         yield from _times(value, "schedule", ())
     elif isinstance(value.get("schedule"), Mapping):
@@ -118,6 +119,18 @@ def _volumes(volumes: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
             yield Finding("contradiction", ("volumes", n, "backup"), text, "write for example bucket: backups")
         names.add(volume["name"])
         paths.add(path)
+
+
+def _files(value: Mapping[str, Any]) -> Iterator[Finding]:
+    taken = {volume["path"].rstrip("/"): "a volume" for volume in value.get("volumes", ())}
+    for n, file in enumerate(value.get("files", ())):
+        path = file["path"].rstrip("/")
+        if not path or path != file["path"] or {"..", ".", ""} & set(path.split("/")[1:]):
+            text = f"{file['path']!r} cannot be the place of a file"
+            yield Finding("bad-path", ("files", n, "path"), text, "write for example /run/secrets/db")
+        elif path in taken:
+            yield Finding("duplicate", ("files", n, "path"), f"{taken[path]} is at {path} already")
+        taken[path] = "another file"
 
 
 def _times(value: Mapping[str, Any], key: str, path: Path) -> Iterator[Finding]:

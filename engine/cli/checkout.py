@@ -6,12 +6,16 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from automator67.schemas.document import read
-from automator67.schemas.kinds import SETTINGS
+from automator67.schemas.document import Document, read
+from automator67.schemas.kinds import FOLDERS, SETTINGS
+from automator67.schemas.source import MAX_BYTES
+
+if TYPE_CHECKING:
+    from automator67.engine.secrets.vault import Opener
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -22,6 +26,37 @@ def repo_option(f: _F) -> _F:
         "--repo", type=click.Path(path_type=Path, file_okay=False), default=Path(), show_default="this directory",
         help="The folder with automator67.yaml, in your copy of the repository.",
     )(f)  # fmt: skip
+
+
+def opener_of(state: Path) -> Opener | None:
+    """Return what opens secrets with the engine's keys, None where there are none. Raises click.ClickException."""
+    from automator67.engine.secrets.errors import SecretError
+    from automator67.engine.secrets.keys import Keyring
+    from automator67.engine.secrets.vault import Opener
+
+    if not os.access(state / "secrets", os.R_OK | os.X_OK):
+        return None
+    try:
+        keyring = Keyring(state / "secrets")
+        age_key = os.environ.get("A67_AGE_KEY")
+        return Opener(keyring, age_key=Path(age_key) if age_key else None) if keyring.present() else None
+    except SecretError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def documents(repo: Path) -> dict[str, tuple[Document, bytes]]:
+    """Return every file of the configuration in ``repo`` by its path, read and checked by itself."""
+    found: dict[str, tuple[Document, bytes]] = {}
+    try:
+        for folder in sorted(FOLDERS):
+            for path in sorted((repo / folder).glob("*")):
+                if path.is_file() and not path.is_symlink() and path.stat().st_size <= MAX_BYTES:
+                    name, data = f"{folder}/{path.name}", path.read_bytes()
+                    found[name] = (read(name, data), data)
+        found[SETTINGS] = (read(SETTINGS, (repo / SETTINGS).read_bytes()), b"")
+    except OSError as error:
+        raise click.ClickException(f"{error.filename} cannot be read: {error.strerror}") from error
+    return found
 
 
 def cloud_name(repo: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from automator67.engine.cli.checkout import cloud_name, write_file
-from automator67.engine.cli.common import json_option, print_json, state_option
+from automator67.engine.cli.common import json_option, print_json, reading, state_option
 
 
 @click.group("keys", short_help="The engine's keys for secrets.")
@@ -73,3 +73,61 @@ def export(repo: Path | None, state: Path) -> None:
     cloud = cloud_name(repo)
     path = write_file(repo, PUBLIC_KEY_FILE, key.public.text())
     click.echo(f"wrote the key {key.public.id} of cloud {cloud}: commit {path}")
+
+
+@command.command("drop")
+@click.option("--repo", type=click.Path(path_type=Path, file_okay=False), default=Path(),
+              help="Your copy of the repository; default: this directory.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Only say which keys would go.")
+@state_option
+def drop(repo: Path, dry_run: bool, state: Path) -> None:
+    """Remove keys that nothing needs any more: no sealed file in the repository, and no revision the engine keeps."""
+    from automator67.engine.cli.checkout import documents
+    from automator67.engine.secrets.errors import SecretError
+    from automator67.engine.secrets.keys import Keyring
+
+    keyring = Keyring(state / "secrets")
+    cloud_name(repo)
+    needed = {_key_of(data) for path, (_, data) in documents(repo).items() if path.endswith(".sealed")}
+    needed |= _kept(state)
+    try:
+        *old, _ = keyring.ids() or [""]
+        for key in old:
+            if key in needed:
+                click.echo(f"{key}  stays: values that are still used are sealed to it")
+            elif dry_run:
+                click.echo(f"{key}  would be removed")
+            else:
+                keyring.drop(key)
+                click.echo(f"{key}  removed")
+    except SecretError as error:
+        raise click.ClickException(str(error)) from error
+    if not old:
+        click.echo("there is only the present key")
+
+
+def _kept(state: Path) -> set[str]:
+    """Return the keys that revisions need to which the engine may go back."""
+    from automator67.engine.remote_errors import RemoteError
+    from automator67.engine.repo.local import LocalRepository
+    from automator67.engine.repo.tree import read_blob
+    from automator67.engine.store.intents import load_intents
+
+    with reading(state).read() as tx:
+        intents = load_intents(tx)
+    uses = [use for revision in intents.specs.values() for use in revision.spec.get("secrets", ())]
+    try:
+        mirror = LocalRepository(state / "repository")
+        return {_key_of(read_blob(mirror, use["blob"])) for use in uses if use["path"].endswith(".sealed")}
+    except RemoteError as error:
+        raise click.ClickException(f"what the engine keeps cannot be read: {error}") from error
+
+
+def _key_of(data: bytes) -> str:
+    from automator67.schemas.armor import ArmorError
+    from automator67.schemas.sealed import read_sealed
+
+    try:
+        return read_sealed(data).key_id
+    except ArmorError:
+        return ""

@@ -21,6 +21,8 @@ COMMANDS = {
     "node": "node:command",
     "seal": "seal:command",
     "keys": "keys:command",
+    "rekey": "rekey:command",
+    "secrets": "secrets:command",
     "doctor": "doctor:command",
     "engine": "engine:command",
     "web": "web:command",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from automator67.engine.cli.checkout import opener_of
 from automator67.engine.cli.common import json_option, print_json, reading, state_option
 from automator67.engine.desired import Desired
 from automator67.engine.load import Loader
@@ -19,6 +21,8 @@ from automator67.engine.preview import observed_from_store
 from automator67.engine.remote_errors import RemoteError
 from automator67.engine.repo.local import LocalRepository
 from automator67.engine.repo.tree import Tree
+from automator67.engine.secrets.contents import assumed
+from automator67.engine.secrets.vault import Opener
 
 
 @click.command("plan", short_help="What would change, and why.")
@@ -38,14 +42,19 @@ def command(
     With --base the two refs are compared purely, without looking at what runs. Exit code 0: nothing to do;
     1: changes; 255: error.
     """
-    mirror = state / "repository" / "mirror.git"
+    mirror = state / "repository"
     directory = repo or (Path.cwd() if (Path.cwd() / ".git").exists() or not mirror.exists() else mirror)
-    wanted = _load(directory, head or ref or "HEAD", subdir)
+    # Two commits are compared without any key, since what is proposed may come from anybody.
+    opener = None if base else opener_of(state)
+    wanted = _load(directory, head or ref or "HEAD", subdir, opener)
     if base:
         planned = plan(wanted, _as_deployed(_load(directory, base, subdir)), time.time())
         planned = _without_steps(planned)
     else:
         observed = observed_from_store(reading(state), wanted, time.time())
+        if opener is None:
+            apps = {name: assumed(app, observed.deployed.get(name)) for name, app in wanted.apps.items()}
+            wanted = replace(wanted, apps=apps)
         if resource:
             _explain(wanted, observed, resource, as_json)
             return
@@ -57,12 +66,12 @@ def command(
     raise click.exceptions.Exit(0 if planned.empty else 1)
 
 
-def _load(directory: Path, ref: str, subdir: str) -> Desired:
+def _load(directory: Path, ref: str, subdir: str, opener: Opener | None = None) -> Desired:
     try:
         repository = LocalRepository(directory)
         commit = repository.resolve(ref)
         tree = Tree(repository, commit, subdir or os.environ.get("A67_PATH", ""))
-        loaded = Loader().load(tree.entries(), tree.read, commit)
+        loaded = Loader(opener).load(tree.entries(), tree.read, commit)
     except RemoteError as error:
         raise click.ClickException(str(error)) from error
     if loaded.desired is None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from automator67.engine.desired import App, Origin, SecretRef, SecretUse, revision_hash
+from automator67.engine.observed import Revision
 from automator67.engine.secrets.errors import SecretError
 from automator67.engine.secrets.vault import Vault
 
@@ -43,6 +44,14 @@ def bound(app: App, vault: Vault) -> App:
     values = [[use.name, use.fingerprint or use.blob] for use in uses]
     rev = revision_hash({"shape": app.rev, "secrets": values})
     return replace(app, secrets=tuple(uses), blocked=trouble, shape=app.rev, rev=rev)
+
+
+def assumed(app: App, deployed: Revision | None) -> App:
+    """Return an app whose secrets no key here opens as deployed, where its files say that nothing has changed."""
+    spec = deployed.spec if deployed is not None else {}
+    blobs = {s["name"]: s["blob"] for s in spec.get("secrets", ())}
+    same = spec.get("shape") == app.shape and blobs == {use.name: use.blob for use in app.secrets}
+    return replace(app, rev=deployed.rev) if deployed is not None and app.secrets and same else app
 
 
 def secret_names(app: App) -> tuple[str, ...]:

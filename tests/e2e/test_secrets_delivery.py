@@ -165,6 +165,25 @@ def test_a_secret_that_does_not_open_blocks_its_app_alone(cloud: Cloud) -> None:
     cloud.push({"apps/other.yaml": None})
 
 
+def test_a_new_key_restarts_nothing_and_a_key_that_comes_back_unblocks(cloud: Cloud) -> None:
+    cloud.seal("pass", "kept over keys")
+    cloud.files({"secrets/engine.pub": cloud.cli("keys", "export").stdout})
+    cloud.wait_commit(cloud.push({"apps/writer.yaml": process_app(env={"PASS": {"secret": "pass"}})}))
+    home = seen(cloud, "writer", "kept over keys")
+    assert "sealed" in cloud.cli("rekey", "--repo", str(cloud.clone)).stdout
+    key = cloud.state / "secrets" / "key-0002"
+    away = key.rename(cloud.state / "key-0002")
+    cloud.kill("engine")
+    cloud.start_engine()
+    changed = cloud.push(message="a new key")
+    cloud.wait_app("writer", lambda s: s.sync == "blocked" and "which this engine does not have" in s.reason)
+    away.rename(key)
+    record = cloud.wait_commit(changed)
+    cloud.wait_app("writer", synced)
+    assert seen(cloud, "writer", "kept over keys") == home
+    assert record.plan["changes"] == []
+
+
 def test_a_bad_value_goes_back_to_the_value_of_before(cloud: Cloud) -> None:
     script = "import os,time\np=os.environ['PASS']\nopen('seen','w').write(p)\nassert p!='bad'\ntime.sleep(1e6)\n"
     app = process_app(env={"PASS": {"secret": "pass"}}, update={"healthy_for": "1s", "deadline": "4s"})

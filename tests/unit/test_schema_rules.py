@@ -155,6 +155,25 @@ def test_labels_that_no_node_has_together() -> None:
     assert check(app("place: {require: {region: eu, disk: ssd, node: hel1}}")) == []
 
 
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ("[{path: /run/a, secret: blog-db}, {path: /run/a, secret: blog-db}]", "another file is at /run/a already"),
+        ("[{path: /data, secret: blog-db}]", "a volume is at /data already"),
+        ("[{path: /run/../etc/passwd, secret: blog-db}]", "cannot be the place of a file"),
+        ("[{path: /run/, secret: blog-db}]", "cannot be the place of a file"),
+        ("[{path: /run/a, secret: blog-bd}]", "there is no secret blog-bd; did you mean blog-db?"),
+    ],
+)
+def test_files_of_secrets(files: str, words: str) -> None:
+    assert words in str(only(app(f"volumes: [{{name: d, path: /data}}]\nfiles: {files}")))
+    assert check(app("files: [{path: /run/a, secret: blog-db}, {path: /run/b, secret: blog-db}]")) == []
+
+
+def test_a_variable_that_is_called_secret_is_no_reference() -> None:
+    assert check(app("env: {secret: a text}\nplace: {prefer: {region: eu}}")) == []
+
+
 def test_keys_of_ones_own_are_free_even_of_secrets() -> None:
     assert check(app("x-later: {url: {secret: zzz}}")) == []
 
