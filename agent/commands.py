@@ -76,6 +76,7 @@ def _unit_text(arguments: Arguments) -> str:
         # What is confined depends on it, so the unit says it outright.
         runtime = "docker" if Path(v["--docker-socket"]).exists() else "process"
     more = [f"--docker-socket {v['--docker-socket']}"] if v["--docker-socket"] != "/var/run/docker.sock" else []
+    more += [f"--policy {unit.quoted(v['--policy'])}"] if v["--policy"] else []
     more += [f"--name-prefix {v['--name-prefix']}"] if v["--name-prefix"] else []
     return unit.unit(sys.executable, v["--state"], runtime, " ".join(more))
 

@@ -42,6 +42,24 @@ class Sealed(NamedTuple):
     files: tuple[str, ...] = ()
 
 
+class Mount(NamedTuple):
+    """A file or directory of this node, shown in a container at ``path``."""
+
+    host: str
+    path: str
+    read_only: bool = False
+
+
+class Access(NamedTuple):
+    """What an instance demands of this node beyond a container of its own; the node's policy decides."""
+
+    privileged: bool = False
+    host_network: bool = False
+    mounts: tuple[Mount, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+
+
 class Wanted(NamedTuple):
     """One instance of the desired state. With ``keep`` what runs under this id is left exactly as it is."""
 
@@ -66,6 +84,7 @@ class Wanted(NamedTuple):
     drift: Literal["repair", "report", "off"] = "repair"
     user: str | None = None
     sealed: Sealed | None = None
+    access: Access = Access()
 
 
 class Desired(NamedTuple):

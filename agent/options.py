@@ -22,12 +22,14 @@ Options:
   --state DIR             what the agent keeps (default: /var/lib/automator67-agent)
   --runtime WHAT          auto, docker, process or both (default: auto: docker where a Docker Engine is)
   --docker-socket PATH    the Docker Engine's socket (default: /var/run/docker.sock)
+  --policy PATH           what apps may have of this machine (default: policy.toml in the state directory)
   --name-prefix TEXT      what names of containers and volumes begin with (default: a67-, or a67-CLOUD-)
 """
 _VALUED = {
     "--state": "/var/lib/automator67-agent",
     "--runtime": "auto",
     "--docker-socket": "/var/run/docker.sock",
+    "--policy": "",
     "--name-prefix": "",
 }
 _FLAGS = {"join": ("--install", "--run"), "purge": ("--volumes",), "run": (), "unit": ()}
@@ -78,6 +80,7 @@ def parse(argv: list[str]) -> Arguments:
     if not _PREFIX.issuperset(values["--name-prefix"]):
         raise UsageError("--name-prefix may have letters, digits, '-', '_' and '.' only")
     values["--state"] = os.path.abspath(values["--state"])
+    values["--policy"] = os.path.abspath(values["--policy"]) if values["--policy"] else ""
     return Arguments(command, positional, values, flags)
 
 
@@ -114,7 +117,8 @@ def be_the_agent(argv: list[str]) -> int:
 
     v = parse(argv).values
     try:
-        run(Options(v["--state"], v["--runtime"], v["--docker-socket"], v["--name-prefix"]))
+        policy = v["--policy"] or f"{v['--state']}/policy.toml"
+        run(Options(v["--state"], v["--runtime"], v["--docker-socket"], v["--name-prefix"], policy))
     except StateError as e:
         sys.stderr.write(f"{e}\n")
         return 1

@@ -109,7 +109,10 @@ def significant(report: Mapping[str, Any]) -> dict[str, Any]:
     volatile = ("cpu", "memory", "since", "healthy_since")
     return {
         "instances": [{k: v for k, v in entry.items() if k not in volatile} for entry in report["instances"]],
-        **{key: report[key] for key in ("rev_seen", "rev_applied", "runtimes", "foreign", "volumes", "conditions")},
+        **{
+            key: report[key]
+            for key in ("rev_seen", "rev_applied", "runtimes", "foreign", "volumes", "conditions", "policy")
+        },
     }
 
 

@@ -23,6 +23,8 @@ from automator67.agent.link import Link, LinkError, place_of
 from automator67.agent.log_tasks import LogTasks
 from automator67.agent.model import Step
 from automator67.agent.notify import notify, watchdog_interval
+from automator67.agent.offer import offered
+from automator67.agent.policy_file import PolicyFile
 from automator67.agent.probes import Probes
 from automator67.agent.processes import Processes
 from automator67.agent.renewal import Renewal
@@ -49,6 +51,7 @@ class Options(NamedTuple):
     runtime: str
     docker_socket: str
     prefix: str
+    policy: str
 
 
 def run(options: Options) -> None:
@@ -59,12 +62,6 @@ def run(options: Options) -> None:
         Resident(options, member).run()
     finally:
         os.close(held)
-
-
-def offered(runtime: str, socket_exists: bool) -> tuple[bool, bool]:
-    """Return whether containers and whether processes are offered; ``auto`` is containers where there is an engine."""
-    docker = runtime in ("docker", "both") or (runtime == "auto" and socket_exists)
-    return docker, runtime in ("process", "both") or (runtime == "auto" and not docker)
 
 
 class Resident:
@@ -83,7 +80,8 @@ class Resident:
         if docker:
             self._watch = DockerWatch(self._api, member.cloud, member.node, lambda s: post(("docker", s)))
         memory = Memory(f"{options.state}/memory.json")
-        self._keeper = Keeper(member, prefix, memory, self._helper, self._watch, self._processes, say,
+        self._policy = PolicyFile(options.policy, options.docker_socket, self._helper, say)
+        self._keeper = Keeper(member, prefix, memory, self._helper, self._watch, self._processes, self._policy, say,
                               options.state)  # fmt: skip
         launch_doc = self._processes.probe_document if self._processes is not None else lambda _w, _c: None
         self._probes = Probes(self._api, launch_doc, post)
@@ -163,6 +161,7 @@ class Resident:
         dues = [self._keeper.converge(now), self._helper.next_tick()]
         pairs = self._keeper.look().pairs
         dues.append(self._probes.update(pairs, now))
+        dues.append(self._policy.tick(now))
         dues.append(self._renewal.tick(now, time.time() + self._clock_offset))
         self._upkeep.keep_memory(now)
         self._tell_conditions()
@@ -232,6 +231,8 @@ class Resident:
             self._opened(answer)
         elif kind == "seal":
             self._last.sealed(answer)
+        elif kind == "policy" and self._policy.take(answer):
+            self._keeper.policy_changed()
         elif kind == "renewal":
             self._renewal.take_request(answer.ok, answer.result, answer.error)
         elif kind == "install":

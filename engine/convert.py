@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from automator67.engine.desired import (
+    Access,
     App,
+    Mount,
     Node,
     Origin,
     Place,
@@ -76,6 +79,7 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
     port, user = document.get("port"), document.get("user")
     cpu, memory = float(resources.get("cpu", 0.1)), size_bytes(resources.get("memory", "128Mi"))
     files = tuple(SecretFile(f["path"], f["secret"]) for f in document.get("files", ()))
+    access = _access(document)
     rev = revision_hash(
         {
             "runtime": runtime,
@@ -89,6 +93,7 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
             "user": user,
         }
         | ({"files": [[f.path, f.secret] for f in files]} if files else {})
+        | ({} if access == Access() else {"access": asdict(access)})
     )
     adopt = document.get("adopt")
     return App(
@@ -114,9 +119,21 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
         stop_timeout=seconds(document.get("stop_timeout", "10s")),
         user=None if user is None else str(user),
         files=files,
+        access=access,
         unsupported=_unsupported(document),
         document=document,
         rev=rev,
+    )
+
+
+def _access(document: Document) -> Access:
+    mounts = (Mount(m["host"], m["path"], m.get("read_only", False)) for m in document.get("mounts", ()))
+    return Access(
+        privileged=document.get("privileged", False),
+        host_network=document.get("network", "private") == "host",
+        mounts=tuple(sorted(mounts, key=lambda m: m.path)),
+        capabilities=tuple(sorted(document.get("capabilities", ()))),
+        devices=tuple(sorted(document.get("devices", ()))),
     )
 
 

@@ -85,6 +85,26 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
+class Mount:
+    """A file or directory of the node, shown in a container at ``path``."""
+
+    host: str
+    path: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What an app demands of its node beyond a container of its own; each needs the node's permission."""
+
+    privileged: bool = False
+    host_network: bool = False
+    mounts: tuple[Mount, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where an app may run: ``require`` are node labels (``region``, ``provider`` and ``node`` count as labels)."""
 
@@ -119,6 +139,7 @@ class App:
     restart: Literal["always", "on-failure", "no"] = "always"
     stop_timeout: float = 10.0
     user: str | None = None
+    access: Access = Access()
     files: tuple[SecretFile, ...] = ()
     secrets: tuple[SecretUse, ...] = ()
     """The secrets of ``env`` and ``files``; their fingerprints are part of ``rev``."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from automator67.engine.desired import App, SecretRef
+from automator67.engine.desired import Access, App, SecretRef
 from automator67.engine.observed import Assignment
 
 Instances = dict[str, list[dict[str, Any]]]
@@ -61,6 +62,8 @@ def _message(a: Assignment, app: App | None, seal: Seal) -> dict[str, Any]:
     if "keep" in secret:
         return message | dict(secret)
     message |= secret
+    if app.access != Access():
+        message["access"] = asdict(app.access)
     return message | {
         "runtime": app.runtime,
         "image": app.image,

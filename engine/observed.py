@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from automator67.engine.desired import Runtime
+from automator67.schemas.messages.policy import NOTHING, Policy
 
 InstancePhase = Literal["pending", "pulling", "starting", "running", "exited", "paused", "failed", "missing"]
 Health = Literal["none", "starting", "healthy", "unhealthy"]
@@ -80,6 +81,8 @@ class NodeView:
     """The (app, slot) pairs whose volumes are here."""
     failures: int = 0
     """How many deploys failed here in the last hour; placement prefers nodes with fewer."""
+    policy: Policy = NOTHING
+    """What the node's owner lets apps have of it."""
     applied: str = ""
     """The revision of the node's desired state that the agent has converged to."""
 

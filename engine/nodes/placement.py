@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from automator67.engine.desired import App, Node
-from automator67.engine.nodes.eligibility import closed, label_mismatch, labels_of
+from automator67.engine.nodes.eligibility import access_refused, closed, label_mismatch, labels_of
 from automator67.engine.observed import NodeView
 from automator67.schemas.units import human_bytes
 
@@ -105,7 +105,7 @@ class Ledger:
 
     def candidates(self, app: App) -> list[tuple[_Room, str]]:
         """Return every node with the reason why the app's declaration excludes it; the same for equal demands."""
-        key = (app.runtime, app.place.require, app.place.avoid)
+        key = (app.runtime, app.place.require, app.place.avoid, app.access)
         found = self._candidates.get(key)
         if found is None:
             found = [(room, room.closed or _excluded(app, room)) for room in self._rooms.values()]
@@ -159,7 +159,7 @@ def _room(node: Node, view: NodeView | None) -> _Room:
 def _excluded(app: App, room: _Room) -> str:
     if app.runtime not in room.view.runtimes:
         return f"it does not offer the {app.runtime} runtime"
-    return label_mismatch(app, room.node, room.labels)
+    return label_mismatch(app, room.node, room.labels) or access_refused(app, room.view.policy)
 
 
 def _full(app: App, room: _Room) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from automator67.engine.desired import Runtime
 from automator67.engine.observed import Foreign, Instance, NodeState, NodeView
+from automator67.schemas.messages.policy import NOTHING, Policy, read_policy
 
 _RUNTIMES: frozenset[Runtime] = frozenset({"docker", "process"})
 
@@ -30,6 +31,7 @@ class Report:
     memory: int = 0
     disk: int = 0
     applied: str = ""
+    policy: Policy = NOTHING
 
 
 def read_report(node: str, message: Mapping[str, Any], now: float, before: Report | None = None) -> Report:
@@ -55,6 +57,7 @@ def read_report(node: str, message: Mapping[str, Any], now: float, before: Repor
         int(capacity.get("memory", 0)),
         int(capacity.get("disk", 0)),
         str(message.get("rev_applied", "")),
+        _policy(message.get("policy", {})),
     )
 
 
@@ -67,8 +70,16 @@ def view_of(
     return NodeView(
         name, state, reason, seen, fresh and report is not None, r.cpu, r.memory, r.disk,
         float(usage.get("cpu", 0)), int(usage.get("memory", 0)), int(usage.get("disk", 0)),
-        r.runtimes, r.instances, r.foreign, volumes=r.volumes, failures=failures, applied=r.applied,
+        r.runtimes, r.instances, r.foreign, volumes=r.volumes, failures=failures, policy=r.policy, applied=r.applied,
     )  # fmt: skip
+
+
+def _policy(reported: Mapping[str, Any]) -> Policy:
+    try:
+        return read_policy(reported)
+    except ValueError:
+        # An agent of another version: what is not understood is no permission.
+        return NOTHING
 
 
 def _instance(node: str, raw: Mapping[str, Any], offset: float, now: float) -> Instance:
