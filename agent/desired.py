@@ -31,7 +31,10 @@ def parse(doc: object) -> Desired:
     found = tuple(_wanted(_Fields(f"instances[{i}]", item)) for i, item in enumerate(instances))
     if len({w.id for w in found}) != len(found):
         raise DesiredError("instances: the same id twice")
-    return Desired(top.text("rev"), node, cloud, found)
+    edge = top.doc.get("edge")
+    if edge is not None and not isinstance(edge, dict):
+        raise DesiredError("edge: not an object")
+    return Desired(top.text("rev"), node, cloud, found, edge)
 
 
 def keep_known(new: Desired, old: Desired) -> Desired:

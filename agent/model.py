@@ -6,7 +6,7 @@ Units: memory in bytes, CPU in cores, durations in seconds, ``started`` in secon
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Runtime = Literal["docker", "process"]
 State = Literal["created", "running", "paused", "restarting", "exited", "dead", "removing"]
@@ -88,12 +88,13 @@ class Wanted(NamedTuple):
 
 
 class Desired(NamedTuple):
-    """The complete desired state of this node at one revision."""
+    """The complete desired state of this node at one revision; ``edge`` is for its proxy (docs/protocol.md)."""
 
     rev: str
     node: str
     cloud: str
     instances: tuple[Wanted, ...] = ()
+    edge: dict[str, Any] | None = None
 
 
 class Seen(NamedTuple):

@@ -36,6 +36,7 @@ class Reporter:
         self._node = metrics.node_use(self._meter, disk_path)
         self._last_significant: dict[str, Any] | None = None
         self.conditions: set[str] = set()
+        self.edge: dict[str, Any] = {}
         self.address = ""
 
     @property
@@ -101,6 +102,7 @@ class Reporter:
             "conditions": self._all_conditions(),
             "policy": as_message(keeper.policy.current),
             "events": list(keeper.events),
+            "edge": self.edge,
             "agent": {"version": VERSION, "rss": metrics.own_memory(), "address": self.address},
         }
 

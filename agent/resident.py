@@ -15,13 +15,14 @@ from automator67.agent import VERSION, naming
 from automator67.agent.desired import DesiredError
 from automator67.agent.docker_http import DockerApi
 from automator67.agent.docker_watch import DockerWatch
+from automator67.agent.edges import Edges
 from automator67.agent.heart import Heart
 from automator67.agent.helper import Answer, Helper, Progress
 from automator67.agent.keeper import Keeper
 from automator67.agent.last_desired import LastDesired
 from automator67.agent.link import Link, LinkError, place_of
 from automator67.agent.log_tasks import LogTasks
-from automator67.agent.model import Step
+from automator67.agent.model import Desired, Step
 from automator67.agent.notify import notify, watchdog_interval
 from automator67.agent.offer import offered
 from automator67.agent.policy_file import PolicyFile
@@ -52,6 +53,7 @@ class Options(NamedTuple):
     docker_socket: str
     prefix: str
     policy: str
+    edge: dict[str, Any]
 
 
 def run(options: Options) -> None:
@@ -93,6 +95,7 @@ class Resident:
         self._wakeup: WakeUp | None = None
         self._last = LastDesired(self._helper, options.state, member, say)
         self._tasks = LogTasks(self._link, self._keeper, self._api, self._processes, post)
+        self._edges = Edges(options.state, options.edge, self._link, self._helper, post, self._say_new)
         self._upkeep = Upkeep(self._keeper, self._helper, self._processes, post)
         self._stopping = False
         self._beat_due = False
@@ -163,10 +166,13 @@ class Resident:
         dues.append(self._probes.update(pairs, now))
         dues.append(self._policy.tick(now))
         dues.append(self._renewal.tick(now, time.time() + self._clock_offset))
+        self._reporter.edge = self._edges.status
         self._upkeep.keep_memory(now)
         self._tell_conditions()
         if self._wakeup is not None and self._keeper.ready:
             report = self._reporter.build()
+            self._edges.see(report["instances"])
+            dues.append(self._edges.tick(now, time.time() + self._clock_offset))
             if self._reporter.changed(report) or self._beat_due:
                 if self._beat_due:
                     self._reporter.measure()
@@ -212,6 +218,8 @@ class Resident:
             self._trouble(rest[0])
         elif kind == "renewed":
             self._say_new(self._renewal.take_answer(*rest))
+        elif kind == "edge certified":
+            self._edges.take_certificates(*rest)
         elif kind == "task done":
             self._tasks.done(rest[0])
         elif kind == "rotated":
@@ -233,6 +241,8 @@ class Resident:
             self._last.sealed(answer)
         elif kind == "policy" and self._policy.take(answer):
             self._keeper.policy_changed()
+        elif kind == "edge request":
+            self._edges.take_request(answer.ok, answer.result, answer.error)
         elif kind == "renewal":
             self._renewal.take_request(answer.ok, answer.result, answer.error)
         elif kind == "install":
@@ -249,7 +259,7 @@ class Resident:
             self._renewal.set_validity(answer.result["valid"])
         desired = self._last.opened(answer)
         if desired is not None:
-            self._keeper.want(desired)
+            self._want(desired)
         self._wakeup = WakeUp(self._link, desired.rev if desired else "", self._inbox.put)
         self._wakeup.start()
         self._heart.start()
@@ -272,7 +282,11 @@ class Resident:
         self._reporter.conditions.discard("desired_state_refused")
         if desired is not None:
             say(f"desired: revision {desired.rev} with {len(desired.instances)} instances")
-            self._keeper.want(desired)
+            self._want(desired)
+
+    def _want(self, desired: Desired) -> None:
+        self._keeper.want(desired)
+        self._edges.want(desired.node, desired.edge)
 
     def _beat_answered(self, answer: dict[str, Any], report: dict[str, Any]) -> None:
         if self._last_trouble:

@@ -105,6 +105,15 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """A public name of an app, or the part of one below ``path``; ``redirect`` is where it sends people instead."""
+
+    host: str
+    path: str = ""
+    redirect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where an app may run: ``require`` are node labels (``region``, ``provider`` and ``node`` count as labels)."""
 
@@ -134,6 +143,12 @@ class App:
     depends_on: tuple[str, ...] = ()
     volumes: tuple[Volume, ...] = ()
     domains: tuple[str, ...] = ()
+    sites: tuple[Site, ...] = ()
+    tls: Literal["acme", "internal"] = "acme"
+    allow: tuple[str, ...] = ()
+    """Networks that may pass the gateway; empty: all."""
+    basic: tuple[tuple[str, SecretRef], ...] = ()
+    """People who may pass, with the hash of their password; empty: nobody is asked."""
     drift: Drift = "repair"
     adopt: str | None = None
     restart: Literal["always", "on-failure", "no"] = "always"
@@ -178,6 +193,8 @@ class Node:
     memory: int | None = None
     disk: int | None = None
     gateway: bool = False
+    address: str = ""
+    """Where gateways reach this node; empty: where the engine sees it."""
     schedulable: bool = True
     drain: bool = False
     quota: tuple[tuple[str, float], ...] = ()

@@ -85,6 +85,12 @@ class NodeView:
     """What the node's owner lets apps have of it."""
     applied: str = ""
     """The revision of the node's desired state that the agent has converged to."""
+    address: str = ""
+    """Where the node reaches the engine from."""
+    proxy: int = 0
+    """The port of its proxy; 0: it has none."""
+    fingerprint: str = ""
+    """The SHA-256 of its proxy's certificate."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,10 @@ from automator67.engine.desired import (
     Volume,
 )
 
-_SKIP = frozenset({"name", "origin", "env", "health", "place", "update", "volumes", "files", "secrets", "access"})
+_SKIP = frozenset({"name", "origin", "env", "health", "place", "update", "volumes", "files", "secrets", "access"}) | {
+    # The names of an app and who may pass are those of the present commit, whichever revision runs.
+    "sites", "tls", "allow", "basic",
+}  # fmt: skip
 
 
 def to_spec(app: App) -> dict[str, Any]:

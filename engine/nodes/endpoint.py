@@ -56,6 +56,7 @@ class Endpoint:
         broker: TaskBroker,
         *,
         cloud: Callable[[], str],
+        edges: Authority,
         heartbeat: Callable[[], float],
         on_change: Callable[[str], None],
         clock: Callable[[], float],
@@ -66,6 +67,7 @@ class Endpoint:
         self._store = store
         self._broker = broker
         self._cloud = cloud
+        self._edges = edges
         self._heartbeat = heartbeat
         self._on_change = on_change
         self._clock = clock
@@ -91,6 +93,7 @@ class Endpoint:
         app.router.add_post("/v1/renew", self._renew)
         app.router.add_post("/v1/heartbeat", self._beat)
         app.router.add_get("/v1/desired", self._desired)
+        app.router.add_post("/v1/edge", self._edge)
         app.router.add_post("/v1/tasks/{id}", self._task)
         self._runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, keepalive_timeout=KEEP_SECONDS, shutdown_timeout=2.0
@@ -173,6 +176,22 @@ class Endpoint:
             raise _refusal(403, str(error), "automator67 node token NAME makes a new token") from error
         self._registry.renewed(node, issued.serial, issued.expires)
         return web.json_response({"certificate": issued.pem, "ca": self._authority.pem})
+
+    async def _edge(self, request: web.Request) -> web.Response:
+        """Certify the proxy of the node that asks, and, for a gateway, the names that nobody else vouches for."""
+        node = self._node(request)
+        message = read_message("edge", await request.read())
+        desired = self._registry.desired(node)
+        if desired is None or desired.names is None:
+            raise _refusal(409, f"node {node} has no edge", "")
+        try:
+            own = self._edges.sign_edge(message["csr"], self._cloud(), node, [f"{node}.node.a67"])
+            names = desired.names
+            site = self._edges.sign_edge(message["csr"], self._cloud(), node, names).pem if names else ""
+        except CertificateError as error:
+            raise _refusal(422, str(error), "") from error
+        answer = {"identity": own.pem, "site": site, "names": list(names), "ca": self._edges.pem}
+        return web.json_response(answer | {"expires": own.expires})
 
     async def _beat(self, request: web.Request) -> web.Response:
         node = self._node(request)

@@ -40,10 +40,14 @@ class Conflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NodeDesired:
-    """A node's complete desired state: its revision (a hash of the content) and the message as JSON bytes."""
+    """A node's complete desired state: its revision (a hash of the content) and the message as JSON bytes.
+
+    ``names``: those that its gateway has from the cloud's own CA; None: it has no edge.
+    """
 
     rev: str
     body: bytes
+    names: tuple[str, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -247,16 +251,18 @@ class Registry:
             record.last_seen, fresh=entry.fresh, failures=failures,
         )  # fmt: skip
 
-    def set_desired(self, node: str, cloud: str, instances: Sequence[Mapping[str, Any]]) -> str:
+    def set_desired(
+        self, node: str, cloud: str, instances: Sequence[Mapping[str, Any]], edge: Mapping[str, Any] | None = None
+    ) -> str:
         """Set the complete desired state of a node; return its revision. What is the same wakes nobody."""
-        content = {"node": node, "cloud": cloud, "instances": instances}
+        content = {"node": node, "cloud": cloud, "instances": instances} | ({"edge": edge} if edge else {})
         rev = content_revision(content)
         with self._lock:
             entry = self._nodes.get(node)
             if entry is None or (entry.desired is not None and entry.desired.rev == rev):
                 return rev
             body = json.dumps({"proto": 1, "rev": rev, **content}, ensure_ascii=False).encode()
-            entry.desired = NodeDesired(rev, body)
+            entry.desired = NodeDesired(rev, body, tuple(edge["names"]) if edge else None)
         self.woken(node)
         return rev
 
