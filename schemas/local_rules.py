@@ -103,6 +103,9 @@ def _app(value: Mapping[str, Any]) -> Iterator[Finding]:
     if seconds(update.get("deadline", "5m")) <= seconds(update.get("healthy_for", "10s")):
         text = "no copy can be healthy long enough before the deadline"
         yield Finding("relation", ("update", "deadline"), text, "make deadline longer than healthy_for")
+    if "tcp" in value:
+        text = "a TCP port cannot be published: gateways speak HTTP (Caddy is released without its layer 4)"
+        yield Finding("unsupported", ("tcp",), text, "write port: and domain: for HTTP, or publish it by other means")
     if value.get("adopt") and value.get("replicas", 1) > 1:
         yield Finding("contradiction", ("adopt",), "one container cannot be several replicas", "write replicas: 1")
 

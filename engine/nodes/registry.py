@@ -6,7 +6,6 @@ store gets what changed, in batches; it is read only at the start.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import deque
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from automator67.engine.desired import Node, Settings
-from automator67.engine.instances import content_revision
+from automator67.engine.instances import NodeDesired, node_desired
 from automator67.engine.nodes.certificates import AGENT_LIFE, Identity
 from automator67.engine.nodes.judgement import Signs, Verdict, judge_nodes
 from automator67.engine.nodes.reading import Report, read_report, view_of
@@ -36,18 +35,6 @@ class IdentityRefused(Exception):
 
 class Conflict(Exception):
     """Two agents speak for one node."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeDesired:
-    """A node's complete desired state: its revision (a hash of the content) and the message as JSON bytes.
-
-    ``names``: those that its gateway has from the cloud's own CA; None: it has no edge.
-    """
-
-    rev: str
-    body: bytes
-    names: tuple[str, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -255,16 +242,14 @@ class Registry:
         self, node: str, cloud: str, instances: Sequence[Mapping[str, Any]], edge: Mapping[str, Any] | None = None
     ) -> str:
         """Set the complete desired state of a node; return its revision. What is the same wakes nobody."""
-        content = {"node": node, "cloud": cloud, "instances": instances} | ({"edge": edge} if edge else {})
-        rev = content_revision(content)
+        told = node_desired(node, cloud, instances, edge)
         with self._lock:
             entry = self._nodes.get(node)
-            if entry is None or (entry.desired is not None and entry.desired.rev == rev):
-                return rev
-            body = json.dumps({"proto": 1, "rev": rev, **content}, ensure_ascii=False).encode()
-            entry.desired = NodeDesired(rev, body, tuple(edge["names"]) if edge else None)
+            if entry is None or (entry.desired is not None and entry.desired.rev == told.rev):
+                return told.rev
+            entry.desired = told
         self.woken(node)
-        return rev
+        return told.rev
 
     def desired(self, node: str) -> NodeDesired | None:
         """Return the desired state of a node, None while the engine does not know it."""
