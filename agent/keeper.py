@@ -106,14 +106,8 @@ class Keeper:
         if self.desired is not None and self._ticket_seen < self._adoptable_ticket:
             # Whether the container to adopt exists has not been looked at yet.
             busy |= {w.id for w in self.desired.instances if w.adopt}
-        return Observed(
-            seen,
-            self.runtimes,
-            frozenset(busy),
-            frozenset(self.memory.made),
-            self.memory.adopted,
-            self.may_remove,
-        )
+        made = frozenset(self.memory.made)
+        return Observed(seen, self.runtimes, frozenset(busy), made, self.memory.adopted, self.may_remove)
 
     def look(self) -> Match:
         """Return the desired state paired with what was seen (nothing desired: all that carries our stamp)."""
@@ -288,6 +282,13 @@ class Keeper:
     def _event(self, instance: str, kind: str, message: str) -> None:
         self.events.append({"at": round(time.time(), 3), "instance": instance, "kind": kind, "message": message[:500]})
         del self.events[:-_MOST_EVENTS]
+
+    def known(self) -> set[str] | None:
+        """Return every instance that is wanted, here, or on its way in or out; None while that is not known."""
+        if self.desired is None or not self.ready:
+            return None
+        here = {s.instance for s in self.observed().seen} | {f.step.instance for f in self._flights.values()}
+        return here | {w.id for w in self.desired.instances}
 
     def images_in_use(self) -> Mapping[str, tuple[str, float]]:
         """Return the images our apps have used, as images_to_remove wants them."""

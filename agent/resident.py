@@ -182,6 +182,7 @@ class Resident:
         self._keeper.forget_failures(now)
         self._last.tick(now)
         self._upkeep.collect_images(now, self._reporter.disk_is_filling)
+        self._upkeep.forget_secrets(now)
         self._contact.check(now)
         if self._processes is None or not self._processes.running():
             return _TICK

@@ -155,6 +155,20 @@ def test_files_go_to_the_user_of_the_app(tmp_path: Path) -> None:
         secret_files.remove(where)
 
 
+def test_what_a_crash_left_goes_and_nothing_else() -> None:
+    node = f"n{os.getpid()}"
+    paths = {name: Path(secret_files.directory("test", node, name)) for name in ("gone-0-r", "here-0-r")}
+    other = Path(secret_files.directory("test", f"{node}x", "gone-0-r"))
+    try:
+        for path in (*paths.values(), other):
+            secret_files.write(str(path), [("/a", b"one")])
+        secret_files.forget_all_but("test", node, {"here-0-r"})
+        assert [paths["gone-0-r"].exists(), paths["here-0-r"].exists(), other.exists()] == [False, True, True]
+    finally:
+        for path in (*paths.values(), other):
+            secret_files.remove(str(path))
+
+
 def test_a_directory_that_somebody_else_made_is_not_used(tmp_path: Path) -> None:
     open_to_all = tmp_path / "base"
     open_to_all.mkdir()
