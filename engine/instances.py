@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from automator67.engine.desired import Access, App, SecretRef
+from automator67.engine.desired import App, SecretRef
 from automator67.engine.observed import Assignment
 
 Instances = dict[str, list[dict[str, Any]]]
@@ -36,28 +35,6 @@ def desired_instances(
     return wanted
 
 
-@dataclass(frozen=True, slots=True)
-class NodeDesired:
-    """A node's complete desired state: its revision (a hash of the content) and the message as JSON bytes.
-
-    ``names``: those that its gateway has from the cloud's own CA; None: it has no edge.
-    """
-
-    rev: str
-    body: bytes
-    names: tuple[str, ...] | None = None
-
-
-def node_desired(
-    node: str, cloud: str, instances: Sequence[Mapping[str, Any]], edge: Mapping[str, Any] | None
-) -> NodeDesired:
-    """Return what a node is told: its instances, and what its edge needs if it has one (docs/protocol.md)."""
-    content = {"node": node, "cloud": cloud, "instances": instances} | ({"edge": edge} if edge else {})
-    rev = content_revision(content)
-    body = json.dumps({"proto": 1, "rev": rev, **content}, ensure_ascii=False).encode()
-    return NodeDesired(rev, body, tuple(edge["names"]) if edge else None)
-
-
 def content_revision(content: Mapping[str, Any]) -> str:
     """Return the revision of a node's desired state: a hash of its content, the same after a restart.
 
@@ -74,6 +51,22 @@ def _without_box(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**message, "sealed": {**sealed, "box": ""}} if sealed else message
 
 
+def place_part(app: App) -> dict[str, Any]:
+    """Return what is added to an instance's message for a place that the engine looks after itself.
+
+    How copies are replaced, and its secrets: by name and with where they are written, the values are had when the
+    place is acted on.
+    """
+    part: dict[str, Any] = {"update": {"max_extra": app.update.max_extra, "healthy_for": app.update.healthy_for}}
+    if app.secrets:
+        part["secrets"] = {
+            "env": {key: value.name for key, value in app.env if isinstance(value, SecretRef)},
+            "files": [[f.path, f.secret] for f in app.files],
+            "written": {use.name: [use.path, use.blob] for use in app.secrets},
+        }
+    return part
+
+
 def _message(a: Assignment, app: App | None, seal: Seal) -> dict[str, Any]:
     message: dict[str, Any] = {
         "id": a.instance, "app": a.app, "slot": a.slot, "rev": a.rev, "epoch": a.epoch, "adopt": a.adopt,
@@ -84,8 +77,6 @@ def _message(a: Assignment, app: App | None, seal: Seal) -> dict[str, Any]:
     if "keep" in secret:
         return message | dict(secret)
     message |= secret
-    if app.access != Access():
-        message["access"] = asdict(app.access)
     return message | {
         "runtime": app.runtime,
         "image": app.image,

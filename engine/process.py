@@ -24,12 +24,15 @@ from automator67.engine.inbox import Inbox, Waker
 from automator67.engine.logs import redact_with
 from automator67.engine.loop import Loop
 from automator67.engine.nodes.certificates import Authority, CertificateError
-from automator67.engine.nodes.endpoint import Endpoint
+from automator67.engine.nodes.endpoint import FREE_TEXTS, Endpoint
 from automator67.engine.nodes.registry import Registry
 from automator67.engine.nodes.tasks import TaskBroker
 from automator67.engine.nodes.tokens import make_token
 from automator67.engine.observed import NodeView
 from automator67.engine.options import Options
+from automator67.engine.place_desk import PlaceDesk
+from automator67.engine.place_tasks import PlaceTasks
+from automator67.engine.places.fleet import Fleet
 from automator67.engine.poster import Poster
 from automator67.engine.reconcile import Outcome, Reconciler
 from automator67.engine.secrets.errors import SecretError
@@ -70,7 +73,6 @@ class Engine:
         self._store = store
         older = (options.state / "ca" / "ca.pem").exists()
         self._authority = Authority.open(options.state / "ca")
-        self._edges = Authority.open(options.state / "edge-ca")
         self._registry = Registry(store, steady_now, revoked=self._authority.revocations())
         self._keyring = Keyring(options.keys)
         self._keyring.ensure()
@@ -82,6 +84,11 @@ class Engine:
         self._poster = Poster(store, options, self._source.mirror)
         self._inbox = Inbox(options.state / "inbox")
         self._broker = TaskBroker()
+        self._desk = PlaceDesk(
+            self._registry, lambda: self._reconciler.vault, lambda why: self._loop.request(why), self._redacted
+        )
+        self._fleet = Fleet(self._desk)
+        self._place_tasks = PlaceTasks(self._broker, self._fleet.place, self._redacted)
         self._looked = self._noted = 0.0
 
     async def serve(self) -> None:
@@ -94,8 +101,8 @@ class Engine:
         self._loop = Loop(self._once)
         endpoint = Endpoint(
             self._authority, self._registry, self._store, self._broker,
-            cloud=self._cloud, edges=self._edges, heartbeat=self._heartbeat, on_change=self._loop.request,
-            clock=steady_now, redact=self._redactor.fields,
+            cloud=self._cloud, heartbeat=self._heartbeat, on_change=self._loop.request, clock=steady_now,
+            redact=self._redactor.fields,
         )  # fmt: skip
         control = Control(
             self._options.state / "control.sock", Actions(self._sync, self._token, self._revoke, self._logs)
@@ -107,6 +114,7 @@ class Engine:
         scheduler = self._schedule()
         try:
             await endpoint.start(host, port, self._names(host))
+            self._wake_places_too()
             passes = asyncio.create_task(self._loop.run())
             self._poster.start()
             scheduler.start()
@@ -122,6 +130,7 @@ class Engine:
             if passes is not None:
                 passes.cancel()
             self._loop.close()
+            await asyncio.to_thread(self._fleet.close)
             self._poster.stop()
             with contextlib.suppress(StoreUnavailable):
                 self._registry.flush()
@@ -129,9 +138,30 @@ class Engine:
     def _once(self, now: float, fetch: bool) -> Outcome:
         fetch = take_deliveries(self._inbox, self._store, now) > 0 or fetch
         outcome = self._reconciler.once(now, fetch=fetch)
+        if (desired := self._reconciler.desired) is not None:
+            self._fleet.follow(desired.settings.name, desired.nodes, self._desk.secret)
         self._looked = now
         self._poster.wake()
         return outcome
+
+    def _redacted(self, data: Any) -> Any:
+        return self._redactor.fields(data, FREE_TEXTS)
+
+    def _wake_places_too(self) -> None:
+        agents = self._registry.woken
+
+        def woken(node: str) -> None:
+            agents(node)
+            self._fleet.wake(node)
+
+        self._registry.woken = woken
+        ask_agent = self._broker.wake
+
+        def ask(node: str) -> None:
+            ask_agent(node)
+            self._place_tasks.wake(node)
+
+        self._broker.wake = ask
 
     def _schedule(self) -> AsyncIOScheduler:
         scheduler = AsyncIOScheduler(job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final
 
-from automator67.schemas.access_rules import access_findings
 from automator67.schemas.cron import cron_fault
 from automator67.schemas.findings import Finding
 from automator67.schemas.kinds import Kind
@@ -18,6 +18,7 @@ from automator67.schemas.units import human_bytes, seconds, size_bytes
 
 _FREE_NAMES: Final[tuple[Path, ...]] = (("env",), ("labels",), ("place", "require"), ("place", "prefer"))
 """Where ``secret`` is a name that a person chose, with a text, and not a reference."""
+_LOOPBACK: Final = re.compile(r"tcp://(localhost|127\.[0-9.]+|\[::1\]):")
 LEAST_MEMORY: Final = 6 * 2**20
 """The Docker Engine runs no container with less."""
 LEAST_INTERVAL: Final = 0.1
@@ -33,6 +34,7 @@ def local_findings(kind: Kind, value: Mapping[str, Any]) -> Iterator[Finding]:
     elif kind == "node":
         for n, window in enumerate(value.get("maintenance", ())):
             yield from _times(window, "schedule", ("maintenance", n))
+        yield from _swarm(value)
     elif kind == "shard":
         yield from shard_findings(value)
 
@@ -50,6 +52,21 @@ def secret_references(value: Any, path: Path = ()) -> Iterator[Path]:
     elif type(value) is list:
         for n, inner in enumerate(value):
             yield from secret_references(inner, (*path, n))
+
+
+def _swarm(value: Mapping[str, Any]) -> Iterator[Finding]:
+    """A swarm is reached by its url; over a network only with TLS, since whoever may speak to it owns it."""
+    url, swarm = value.get("url", ""), value.get("kind") == "swarm"
+    if swarm and not url:
+        yield Finding("relation", (), "a swarm needs a url", "write url: unix:///var/run/docker.sock, or tcp://...")
+    for key in ("url", "tls"):
+        if key in value and not swarm:
+            yield Finding("contradiction", (key,), f"{key} is for kind: swarm", "remove it, or write kind: swarm")
+    if url.startswith("tcp://") and "tls" not in value and not _LOOPBACK.match(url):
+        text = "without tls anybody on the way could take over the swarm"
+        yield Finding("relation", ("url",), text, "write tls: {ca: ..., certificate: ..., key: ...}")
+    if url.startswith("unix://") and "tls" in value:
+        yield Finding("contradiction", ("tls",), "a Unix socket has no TLS", "remove tls")
 
 
 def _cloud(value: Mapping[str, Any]) -> Iterator[Finding]:
@@ -74,10 +91,6 @@ def _app(value: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("contradiction", ("source",), "an app has an image or a source, not both", "remove one")
     if not sources and "command" not in value:
         yield Finding("nothing-to-run", (), "there is nothing to run", "give it an image, a source or a command")
-    for key in ("ref", "path", "dockerfile"):
-        text = str(value.get("source", {}).get(key, ""))
-        if ".." in (text if key == "ref" else text.split("/")):
-            yield Finding("bad-path", ("source", key), f"{text!r} has .. in it", "write it without")
     if value.get("runtime") == "docker" and not sources:
         yield Finding("contradiction", ("runtime",), "the docker runtime needs an image or a source")
     if value.get("runtime") == "process" and "command" not in value:
@@ -94,7 +107,6 @@ def _app(value: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _health(value)
     yield from _volumes(value.get("volumes", ()))
     yield from _files(value)
-    yield from access_findings(value, frozenset(v["path"].rstrip("/") for v in value.get("volumes", ())))
     if isinstance(value.get("schedule"), str):
         yield from _times(value, "schedule", ())
     elif isinstance(value.get("schedule"), Mapping):
@@ -103,9 +115,6 @@ def _app(value: Mapping[str, Any]) -> Iterator[Finding]:
     if seconds(update.get("deadline", "5m")) <= seconds(update.get("healthy_for", "10s")):
         text = "no copy can be healthy long enough before the deadline"
         yield Finding("relation", ("update", "deadline"), text, "make deadline longer than healthy_for")
-    if "tcp" in value:
-        text = "a TCP port cannot be published: gateways speak HTTP (Caddy is released without its layer 4)"
-        yield Finding("unsupported", ("tcp",), text, "write port: and domain: for HTTP, or publish it by other means")
     if value.get("adopt") and value.get("replicas", 1) > 1:
         yield Finding("contradiction", ("adopt",), "one container cannot be several replicas", "write replicas: 1")
 

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from automator67.engine.copies import Copy, instance_id
+from automator67.engine.apps.in_place import swap
+from automator67.engine.apps.steps import later, on_node, risk_of, start, step, why_start
+from automator67.engine.copies import Copy
 from automator67.engine.desired import App
-from automator67.engine.plan.model import Action, Risk
+from automator67.engine.plan.model import Action
 from automator67.schemas.units import human_seconds
 
 
@@ -63,6 +65,7 @@ def roll(
     gate: str = "",
     differs: Callable[[str], str] = lambda _: "",
     told_since: float = 0.0,
+    in_place: Callable[[str], bool] = lambda _: False,
 ) -> Rollout:
     """Return the steps that bring ``copies`` to ``app.replicas`` ready copies of ``app.rev``.
 
@@ -70,7 +73,7 @@ def roll(
     was healthy before: its replicas are repaired for ever rather than given up at the deadline. ``gate`` holds
     back the starts of an unproven revision, in words. ``differs(rev)`` says in words how an older revision differs
     from the wanted one, where that is known. ``told_since``: no deadline runs before this time, nor for a copy that
-    its node has not reported yet: it may not know of it.
+    its node has not reported yet: it may not know of it. ``in_place(node)``: the node replaces copies by itself.
     """
     out = Rollout()
     good, bad = _sort(app, copies, misplaced, differs)
@@ -79,21 +82,22 @@ def roll(
     ready = {slot for slot, c in good.items() if c.ready(healthy_for, now)}
     out.ready = len(ready)
     out.actions += keeps(copies)
-    _gates(app, good, ready, healthy_for, now, proven, told_since, out)
+    _gates(app, good, ready, healthy_for, now, proven, told_since, in_place, out)
     if out.failed:
         return out
     if app.pinned:
         _restart_in_place(app, copies, good, bad, place, gate, out)
     else:
-        squeezed = _starts(app, copies, good, bad, place, gate, out)
+        bad, held = swap(app, copies, good, bad, gate, in_place, misplaced, out.actions)
+        squeezed = _starts(app, copies, good | held, bad, place, gate, out)
         _stops(app, good, bad, ready, squeezed, out)
-    out.complete = len(ready) == app.replicas and not bad
+    out.complete = len(ready) == app.replicas and not bad and not held
     return out
 
 
 def keeps(copies: Sequence[Copy]) -> list[Action]:
     """Return the steps that take found copies into the books, so that nothing stops them unasked."""
-    return [_step("keep", c, "found running with this cloud's stamp") for c in copies if not c.assigned]
+    return [step("keep", c, "found running with this cloud's stamp") for c in copies if not c.assigned]
 
 
 def _sort(
@@ -129,6 +133,7 @@ def _gates(
     now: float,
     proven: bool,
     told_since: float,
+    in_place: Callable[[str], bool],
     out: Rollout,
 ) -> None:
     for slot, c in sorted(good.items()):
@@ -139,6 +144,9 @@ def _gates(
                 out.wake(c.healthy_since + healthy_for)
             if not (c.known and c.present):
                 continue
+            if c.phase == "failed" and in_place(c.node):
+                out.failed = f"{c.instance} was given up by node {c.node}: {c.detail}"
+                return
             deadline = max(c.since, told_since) + app.update.deadline
             if now >= deadline:
                 what = c.detail or (f"its health is {c.health}" if c.health != "none" else f"it is {c.phase}")
@@ -165,22 +173,22 @@ def _starts(
     for slot in range(app.replicas):
         if slot in good:
             continue
-        reason, risk = _why_start(app, slot, copies, bad), _risk(old)
-        action = _start(app, slot, copies, reason, risk, previous)
+        reason, risk = why_start(app, slot, copies, bad), risk_of(old)
+        action = start(app, slot, copies, reason, risk, previous)
         previous = (action.id,)
         if gate:
-            out.actions.append(_later(action, gate))
+            out.actions.append(later(action, gate))
         elif old and room <= 0:
             squeezed = squeezed or (app.update.max_extra == 0)
-            out.actions.append(_later(action, "waits for an older copy to stop"))
+            out.actions.append(later(action, "waits for an older copy to stop"))
         else:
             where = place(slot, None)
             if where.node is not None:
                 room -= 1
-                out.actions.append(_on(action, where.node, where.reason))
+                out.actions.append(on_node(action, where.node, where.reason))
             elif old:
                 squeezed = True
-                out.actions.append(_later(action, f"waits for an older copy to stop: {where.reason}"))
+                out.actions.append(later(action, f"waits for an older copy to stop: {where.reason}"))
             else:
                 out.blocked.append(f"no node can take {action.instance}: {where.reason}")
     return squeezed
@@ -199,19 +207,19 @@ def _stops(
     starts = () if squeezed else tuple(a.id for a in out.actions if a.verb == "start")
     for c, why in sorted(bad, key=lambda b: (not b[0].lost, b[0].healthy, b[0].slot, b[0].instance)):
         if not (c.known or c.lost):
-            out.actions.append(_later(_step("stop", c, why), f"waits for node {c.node} to report"))
+            out.actions.append(later(step("stop", c, why), f"waits for node {c.node} to report"))
         elif not c.healthy:
-            out.actions.append(_step("stop", c, why))
+            out.actions.append(step("stop", c, why))
         elif len(ready) == app.replicas or serving - 1 >= floor:
             serving -= 1
-            out.actions.append(_step("stop", c, why, risk="restarts" if squeezed else "safe", after=starts))
+            out.actions.append(step("stop", c, why, risk="restarts" if squeezed else "safe", after=starts))
         else:
             waiting = next((g.instance for s, g in sorted(good.items()) if s not in ready), "")
             what = waiting or f"a copy of revision {app.rev}"
             text = f"waits for {what} to be healthy"
             if app.update.healthy_for:
                 text += f" for {human_seconds(app.update.healthy_for)}"
-            out.actions.append(_later(_step("stop", c, why, after=starts), text))
+            out.actions.append(later(step("stop", c, why, after=starts), text))
 
 
 def _restart_in_place(
@@ -232,10 +240,10 @@ def _restart_in_place(
         if away is not None:
             out.blocked.append(f"{app.name} waits for node {away.node}, which holds its volume and is unavailable")
             continue
-        reason = _why_start(app, slot, copies, bad)
-        action = _start(app, slot, copies, reason, _risk([c for c, _ in olds]), ())
+        reason = why_start(app, slot, copies, bad)
+        action = start(app, slot, copies, reason, risk_of([c for c, _ in olds]), ())
         if gate:
-            out.actions.append(_later(action, gate))
+            out.actions.append(later(action, gate))
             continue
         home = next((c.node for c in copies if c.slot == slot), None)
         where = place(slot, home)
@@ -243,49 +251,6 @@ def _restart_in_place(
             out.blocked.append(f"{action.instance} must stay with its volume on {home}: {where.reason}"
                                if home else f"no node can take {action.instance}: {where.reason}")  # fmt: skip
             continue
-        stops = [_step("stop", c, why, risk="restarts") for c, why in olds]
-        out.actions += [*stops, _on(action, where.node, where.reason, tuple(s.id for s in stops))]
-    out.actions += [_step("stop", c, why) for c, why in bad if c.slot >= app.replicas or c.slot in good]
-
-
-def _why_start(app: App, slot: int, copies: Sequence[Copy], bad: list[tuple[Copy, str]]) -> str:
-    for c, why in bad:
-        if c.slot == slot:
-            return why
-    if not copies:
-        return "new app"
-    return f"slot {slot} of {app.replicas} is empty"
-
-
-def _risk(old: Sequence[Copy]) -> Risk:
-    return "restarts" if old else "safe"
-
-
-def _start(app: App, slot: int, copies: Sequence[Copy], reason: str, risk: Risk, after: tuple[str, ...]) -> Action:
-    epoch = 1 + max((c.epoch for c in copies if c.slot == slot), default=0)
-    instance = instance_id(app.name, slot, app.rev)
-    return Action(
-        f"start:{instance}#{epoch}", "start", f"app/{app.name}", reason, risk,
-        instance=instance, slot=slot, rev=app.rev, epoch=epoch, after=after,
-    )  # fmt: skip
-
-
-def _step(verb: str, c: Copy, reason: str, *, risk: Risk = "safe", after: tuple[str, ...] = ()) -> Action:
-    return Action(
-        f"{verb}:{c.instance}@{c.node}#{c.epoch}", verb, f"app/{c.app}", reason, risk,  # type: ignore[arg-type]
-        instance=c.instance, node=c.node, slot=c.slot, rev=c.rev, epoch=c.epoch, after=after, adopt=c.adopt,
-    )  # fmt: skip
-
-
-def _later(action: Action, waits: str) -> Action:
-    return Action(
-        action.id, action.verb, action.resource, action.reason, action.risk, action.instance, action.node,
-        action.slot, action.rev, action.epoch, action.after, waits,
-    )  # fmt: skip
-
-
-def _on(action: Action, node: str, why: str, after: tuple[str, ...] = ()) -> Action:
-    return Action(
-        action.id, action.verb, action.resource, f"{action.reason}; {why}" if why else action.reason, action.risk,
-        action.instance, node, action.slot, action.rev, action.epoch, action.after + after,
-    )  # fmt: skip
+        stops = [step("stop", c, why, risk="restarts") for c, why in olds]
+        out.actions += [*stops, on_node(action, where.node, where.reason, tuple(s.id for s in stops))]
+    out.actions += [step("stop", c, why) for c, why in bad if c.slot >= app.replicas or c.slot in good]

@@ -23,7 +23,6 @@ COMMANDS = {
     "keys": "keys:command",
     "rekey": "rekey:command",
     "secrets": "secrets:command",
-    "ca": "ca:command",
     "doctor": "doctor:command",
     "engine": "engine:command",
     "web": "web:command",

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from automator67.engine.capabilities import CAPABILITIES, unfit
 from automator67.engine.desired import App, Node
 from automator67.engine.observed import NodeView
-from automator67.schemas.messages.policy import Demands, Policy, refusal
 
 DISK_FULL = 0.9
 
 
 def closed(node: Node, view: NodeView) -> str:
     """Return why nothing new can be placed on a node, whatever the app, or nothing."""
-    if node.kind != "agent":
+    if node.kind not in CAPABILITIES:
         return f"kind {node.kind} cannot be placed on by this version"
     if node.drain:
         return "drain: true"
     if not node.schedulable:
         return "schedulable: false"
     if view.state == "never":
-        return "no agent has joined as this node yet"
+        return "no agent has joined as this node yet" if node.kind == "agent" else view.reason
     if view.state != "healthy":
         return f"the node is {view.state}"
     if not view.reported:
@@ -34,18 +34,11 @@ def misplaced(app: App, node: Node | None, name: str) -> str:
     """Return why an instance of the app that runs on a node may not stay there, or nothing."""
     if node is None:
         return f"node {name} is no longer declared"
-    if node.kind != "agent":
-        return f"node {name} is of kind {node.kind}"
+    if why := unfit(node.kind, app):
+        return f"node {name}: {why}"
     if node.drain:
         return f"node {name} is drained"
     return label_mismatch(app, node, labels_of(node))
-
-
-def access_refused(app: App, policy: Policy) -> str:
-    """Return which of the app's demands on its node the node's owner does not allow, or nothing."""
-    a = app.access
-    mounts = tuple((m.host, m.read_only) for m in a.mounts)
-    return refusal(Demands(a.privileged, a.host_network, mounts, a.capabilities, a.devices), policy)
 
 
 def label_mismatch(app: App, node: Node, labels: Mapping[str, str]) -> str:

@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from automator67.engine.capabilities import unfit
 from automator67.engine.desired import App, Node
-from automator67.engine.nodes.eligibility import access_refused, closed, label_mismatch, labels_of
+from automator67.engine.nodes.eligibility import closed, label_mismatch, labels_of
 from automator67.engine.observed import NodeView
 from automator67.schemas.units import human_bytes
 
@@ -77,6 +78,7 @@ class Ledger:
 
     def __init__(self, nodes: Mapping[str, Node], views: Mapping[str, NodeView]) -> None:
         self._rooms = {name: _room(nodes[name], views.get(name)) for name in sorted(nodes)}
+        self._kinds = sorted({node.kind for node in nodes.values()} - {"agent"})
         self._where: dict[str, dict[str, int]] = {}
         self._candidates: dict[tuple[object, ...], list[tuple[_Room, str]]] = {}
 
@@ -105,7 +107,7 @@ class Ledger:
 
     def candidates(self, app: App) -> list[tuple[_Room, str]]:
         """Return every node with the reason why the app's declaration excludes it; the same for equal demands."""
-        key = (app.runtime, app.place.require, app.place.avoid, app.access)
+        key = (app.runtime, app.place.require, app.place.avoid, *(unfit(kind, app) for kind in self._kinds))
         found = self._candidates.get(key)
         if found is None:
             found = [(room, room.closed or _excluded(app, room)) for room in self._rooms.values()]
@@ -159,7 +161,7 @@ def _room(node: Node, view: NodeView | None) -> _Room:
 def _excluded(app: App, room: _Room) -> str:
     if app.runtime not in room.view.runtimes:
         return f"it does not offer the {app.runtime} runtime"
-    return label_mismatch(app, room.node, room.labels) or access_refused(app, room.view.policy)
+    return unfit(room.node.kind, app) or label_mismatch(app, room.node, room.labels)
 
 
 def _full(app: App, room: _Room) -> str:

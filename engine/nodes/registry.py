@@ -6,18 +6,19 @@ store gets what changed, in batches; it is read only at the start.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from automator67.engine.desired import Node, Settings
-from automator67.engine.instances import NodeDesired, node_desired
+from automator67.engine.instances import content_revision
 from automator67.engine.nodes.certificates import AGENT_LIFE, Identity
-from automator67.engine.nodes.judgement import Signs, Verdict, judge_nodes
-from automator67.engine.nodes.reading import Report, read_report, view_of
+from automator67.engine.nodes.entry import Entry, NodeDesired, signs_of
+from automator67.engine.nodes.judgement import Verdict, judge_nodes
+from automator67.engine.nodes.reading import read_report, view_of
 from automator67.engine.observed import NodeView
 from automator67.engine.store.database import Store
 from automator67.engine.store.facts import add_events
@@ -37,23 +38,6 @@ class Conflict(Exception):
     """Two agents speak for one node."""
 
 
-@dataclass(slots=True)
-class _Entry:
-    record: NodeRecord
-    report: Report | None = None
-    fresh: bool = False
-    seen: float | None = None
-    """Monotonic time of the last heartbeat; None before the first one the engine heard or remembers."""
-    held: int = 0
-    broken: float | None = None
-    boots: deque[str] = field(default_factory=lambda: deque(maxlen=8))
-    desired: NodeDesired | None = None
-    key: bytes = b""
-    troubles: deque[float] = field(default_factory=lambda: deque(maxlen=32))
-    dirty: bool = False
-    saved: float = 0.0
-
-
 class Registry:
     """All nodes that ever joined. ``woken`` is called (from any thread) with a node whose desired state changed."""
 
@@ -70,7 +54,7 @@ class Registry:
         self._clock = clock
         self._monotonic = monotonic
         self._lock = threading.RLock()
-        self._nodes: dict[str, _Entry] = {}
+        self._nodes: dict[str, Entry] = {}
         self._events: list[tuple[float, str, str, str, str]] = []
         self._calm_since = self._ticked = monotonic()
         self._settings = Settings()
@@ -83,7 +67,7 @@ class Registry:
         now = self._clock()
         with self._lock:
             for record in records:
-                entry = _Entry(record)
+                entry = Entry(record)
                 if record.last_seen:
                     entry.seen = self._monotonic() - max(0.0, now - record.last_seen)
                     entry.report = read_report(record.name, record.report, now) if record.report else None
@@ -92,7 +76,7 @@ class Registry:
     def enrolled(self, node: str, serial: str, expires: float) -> None:
         """A node joined, perhaps again: certificates of before are refused from now on."""
         with self._lock:
-            entry = self._nodes.setdefault(node, _Entry(NodeRecord(node)))
+            entry = self._nodes.setdefault(node, Entry(NodeRecord(node)))
             entry.record = replace(
                 entry.record, cert_serial=serial, cert_expires=expires, enrolled_at=self._clock(), revoked_at=None
             )
@@ -104,7 +88,7 @@ class Registry:
     def renewed(self, node: str, serial: str, expires: float) -> None:
         """A node got its next certificate."""
         with self._lock:
-            entry = self._nodes.setdefault(node, _Entry(NodeRecord(node)))
+            entry = self._nodes.setdefault(node, Entry(NodeRecord(node)))
             entry.record = replace(entry.record, cert_serial=serial, cert_expires=expires)
             entry.dirty = True
 
@@ -135,7 +119,7 @@ class Registry:
                 # A store that was lost: the CA has survived, and its certificates are still good.
                 revoked_at = self._revoked.get(identity.node)
                 record = NodeRecord(identity.node, identity.serial, identity.expires, revoked_at=revoked_at)
-                entry = self._nodes[identity.node] = _Entry(record)
+                entry = self._nodes[identity.node] = Entry(record)
                 entry.dirty = True
             if entry.record.revoked_at is not None:
                 raise IdentityRefused(f"node {identity.node} is revoked; join again with a new token")
@@ -175,6 +159,28 @@ class Registry:
                 self._log(str(event.get("kind", "event"))[:32], node, f"{about}{event.get('message', '')}"[:500])
             return changed or entry.record.state != "healthy"
 
+    def place_reports(self, node: str, message: Mapping[str, Any]) -> bool:
+        """Take the report of a place that the engine itself looks at, as if an agent had sent it."""
+        with self._lock:
+            entry = self._nodes.setdefault(node, Entry(NodeRecord(node)))
+            entry.trouble, entry.broken = "", None
+            entry.record = replace(entry.record, connected=True)
+            # There is one who speaks for it, us; it may be another swarm today.
+            entry.boots.clear()
+            return self.heartbeat(node, message)
+
+    def place_fails(self, node: str, why: str) -> bool:
+        """Note that a place cannot be looked at; return whether that is news. Its silence is judged as an agent's."""
+        with self._lock:
+            entry = self._nodes.setdefault(node, Entry(NodeRecord(node)))
+            news = entry.trouble != why
+            entry.trouble = why
+            if entry.broken is None:
+                entry.broken = self._monotonic()
+                entry.record = replace(entry.record, connected=False)
+                entry.dirty = True
+            return news
+
     def hold(self, node: str) -> None:
         """A request of the node is held: as long as it is, the node is there."""
         with self._lock:
@@ -205,7 +211,7 @@ class Registry:
         """Whether the passing of time alone has changed what a node would be judged as."""
         with self._lock:
             mono = self._monotonic()
-            signs = {n: _signs(e, mono) for n, e in self._nodes.items()}
+            signs = {n: signs_of(e, mono) for n, e in self._nodes.items()}
             verdicts = judge_nodes(signs, self._settings, mono - self._calm_since)
             return any(v.state != self._nodes[n].record.state for n, v in verdicts.items())
 
@@ -216,12 +222,17 @@ class Registry:
             mono, now = self._monotonic(), self._clock()
             names = sorted({*nodes, *self._nodes})
             entries = {name: self._nodes.get(name) for name in names}
-            verdicts = judge_nodes({n: _signs(e, mono) for n, e in entries.items()}, settings, mono - self._calm_since)
+            verdicts = judge_nodes(
+                {n: signs_of(e, mono) for n, e in entries.items()}, settings, mono - self._calm_since
+            )
             return {n: self._view(n, e, verdicts[n], mono, now) for n, e in entries.items()}
 
-    def _view(self, name: str, entry: _Entry | None, verdict: Verdict, mono: float, now: float) -> NodeView:
+    def _view(self, name: str, entry: Entry | None, verdict: Verdict, mono: float, now: float) -> NodeView:
         if entry is None:
             return NodeView(name, verdict.state, verdict.reason)
+        if entry.trouble:
+            text = entry.trouble if verdict.state in ("never", "healthy") else f"{verdict.reason}: {entry.trouble}"
+            verdict = replace(verdict, reason=text)
         record = entry.record
         if (record.state, record.state_reason) != (verdict.state, verdict.reason):
             if record.state != verdict.state:
@@ -238,18 +249,18 @@ class Registry:
             record.last_seen, fresh=entry.fresh, failures=failures,
         )  # fmt: skip
 
-    def set_desired(
-        self, node: str, cloud: str, instances: Sequence[Mapping[str, Any]], edge: Mapping[str, Any] | None = None
-    ) -> str:
+    def set_desired(self, node: str, cloud: str, instances: Sequence[Mapping[str, Any]]) -> str:
         """Set the complete desired state of a node; return its revision. What is the same wakes nobody."""
-        told = node_desired(node, cloud, instances, edge)
+        content = {"node": node, "cloud": cloud, "instances": instances}
+        rev = content_revision(content)
         with self._lock:
             entry = self._nodes.get(node)
-            if entry is None or (entry.desired is not None and entry.desired.rev == told.rev):
-                return told.rev
-            entry.desired = told
+            if entry is None or (entry.desired is not None and entry.desired.rev == rev):
+                return rev
+            body = json.dumps({"proto": 1, "rev": rev, **content}, ensure_ascii=False).encode()
+            entry.desired = NodeDesired(rev, body)
         self.woken(node)
-        return told.rev
+        return rev
 
     def desired(self, node: str) -> NodeDesired | None:
         """Return the desired state of a node, None while the engine does not know it."""
@@ -281,11 +292,3 @@ class Registry:
 
     def _log(self, kind: str, node: str, message: str) -> None:
         self._events.append((self._clock(), kind, f"node/{node}", message, ""))
-
-
-def _signs(entry: _Entry | None, mono: float) -> Signs:
-    if entry is None:
-        return Signs(None)
-    silent = mono - entry.seen if entry.seen is not None else None
-    broken = mono - entry.broken if entry.broken is not None and not entry.held else None
-    return Signs(silent, broken, entry.record.revoked_at is not None)

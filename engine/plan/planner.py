@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from automator67.engine.apps.revisions import from_spec
 from automator67.engine.apps.rollout import Placed, Rollout, keeps, roll
+from automator67.engine.capabilities import in_place
 from automator67.engine.copies import Copy, join
 from automator67.engine.desired import App, Desired
 from automator67.engine.nodes.eligibility import misplaced
@@ -174,6 +175,7 @@ def _roll_to(p: _Pass, app: App, copies: list[Copy], proven: bool, gate: str) ->
         app, copies, now=p.now, place=placer, proven=proven, gate=gate, differs=differs,
         told_since=p.observed.engine_started,
         misplaced=lambda node: misplaced(app, p.desired.nodes.get(node), node),
+        in_place=lambda node: node in p.desired.nodes and in_place(p.desired.nodes[node].kind),
     )  # fmt: skip
 
 

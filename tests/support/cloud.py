@@ -207,8 +207,7 @@ class Cloud:
     def start_agent(self, node: str, *more: str) -> subprocess.Popen[bytes]:
         """Start (again) the agent of a node that has joined."""
         argv = [sys.executable, "-m", "automator67.agent", "run", "--state", str(self.agent_state(node))]
-        anywhere = [word for what in ("--proxy", "--http", "--https") for word in (what, "127.0.0.1:0")]
-        return self.start(f"agent-{node}", [*argv, "--runtime", self.runtime, *anywhere, *more])
+        return self.start(f"agent-{node}", [*argv, "--runtime", self.runtime, *more])
 
     def up(self) -> None:
         """Start everything: engine, page, and the agents of all nodes."""
@@ -261,6 +260,14 @@ class Cloud:
                 return find_commit(tx, commit)
         except StoreUnavailable:
             return None
+
+    def forget_store(self) -> None:
+        """Lose the store, as a broken disk would; the engine must not run."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+        for file in self.state.glob("store.db*"):
+            file.unlink()
 
     def wait_commit(self, commit: str, state: str = "applied", seconds: float = 40.0) -> CommitRecord:
         """Wait until a commit has a state."""

@@ -219,7 +219,7 @@ def test_an_instance_may_stay_where_it_could_not_newly_go() -> None:
     wanted = app(memory=2**40)
     assert misplaced(wanted, node("n", schedulable=False), "n") == "", "a cordoned or crowded node keeps what it has"
     assert misplaced(wanted, None, "n") == "node n is no longer declared"
-    assert misplaced(wanted, node("n", kind="render"), "n") == "node n is of kind render"
+    assert misplaced(wanted, node("n", kind="render"), "n") == "node n: kind render cannot be placed on by this version"
     assert misplaced(app(place=Place(avoid=("n",))), node("n"), "n") == "place.avoid names node n"
     assert misplaced(app(place=Place(require=(("region", "eu"),))), node("n"), "n") == "node n has no label region: eu"
 

@@ -287,3 +287,23 @@ def test_names_that_are_not_text(tmp_path: Path) -> None:
     assert "cannot be the name" in problems[0].message
     assert problems[0].file == "apps/\\xff.yaml"
     str(problems[0]).encode()
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        ("kind: swarm\nurl: unix:///run/docker.sock\n", ""),
+        ("kind: swarm\nurl: tcp://127.0.0.1:2375\n", ""),
+        ("kind: swarm\n", "a swarm needs a url"),
+        ("kind: agent\nurl: unix:///run/docker.sock\n", "url is for kind: swarm"),
+        (
+            "kind: swarm\nurl: tcp://swarm.example.org:2375\n",
+            "without tls anybody on the way could take over the swarm",
+        ),
+        ("kind: swarm\nurl: tcp://127.0.0.1.example.org:2375\n", "without tls anybody"),
+    ],
+)
+def test_a_swarm_is_reached_by_a_url_and_over_a_network_with_tls(node: str, said: str) -> None:
+    found = "; ".join(p.message for p in check({"nodes/cluster.yaml": node}))
+    assert said in found
+    assert bool(said) == bool(found)

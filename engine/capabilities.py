@@ -1,0 +1,62 @@
+"""What each kind of place that runs apps can do, as plain data, so that a plan needs to contact nobody. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from automator67.engine.desired import App, Runtime, Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a kind of node does for the apps placed on it.
+
+    ``in_place``: it replaces the copies of an app by those of another revision by itself, so that the engine hands it
+    the new revision at once instead of starting and stopping copies one by one.
+    """
+
+    runtimes: frozenset[Runtime]
+    strategies: frozenset[Strategy]
+    in_place: bool = False
+    volumes: bool = False
+    adopts: bool = False
+    counts_passes: bool = False
+    """Whether ``health.healthy_after`` may be more than 1."""
+
+
+CAPABILITIES: Mapping[str, Capabilities] = {
+    "agent": Capabilities(
+        frozenset({"docker", "process"}),
+        frozenset({"rolling", "blue-green", "canary"}),
+        volumes=True,
+        adopts=True,
+        counts_passes=True,
+    ),
+    "swarm": Capabilities(frozenset({"docker"}), frozenset({"rolling"}), in_place=True),
+}
+"""By the ``kind`` of a node; kinds that are missing here run no apps."""
+
+
+def unfit(kind: str, app: App) -> str:
+    """Return why an app cannot run on a node of a kind, whatever else it offers, or nothing."""
+    able = CAPABILITIES.get(kind)
+    if able is None:
+        return f"kind {kind} cannot be placed on by this version"
+    if app.runtime not in able.runtimes:
+        return f"kind {kind} does not offer the {app.runtime} runtime"
+    if app.update.strategy not in able.strategies:
+        return f"kind {kind} replaces copies by itself: update.strategy {app.update.strategy} is only for agents"
+    if app.volumes and not able.volumes:
+        return f"kind {kind} may restart a copy on another machine, without its volumes"
+    if app.adopt is not None and not able.adopts:
+        return f"kind {kind} takes over no container by name (adopt)"
+    if app.health is not None and app.health.healthy_after > 1 and not able.counts_passes:
+        return f"kind {kind} calls a copy healthy after one pass: health.healthy_after must be 1"
+    return ""
+
+
+def in_place(kind: str) -> bool:
+    """Whether nodes of a kind replace the copies of an app by themselves."""
+    able = CAPABILITIES.get(kind)
+    return able is not None and able.in_place
