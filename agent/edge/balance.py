@@ -12,7 +12,7 @@ from typing import NamedTuple
 from automator67.agent.edge.table import Table, Target
 
 MOST_RECORDS = 32
-"""As many SRV records fit into the 1232 bytes that resolvers read of an answer."""
+"""More SRV records would make shares finer and answers too long."""
 
 
 class Place(NamedTuple):
@@ -66,22 +66,23 @@ def _listens(table: Table, t: Target) -> bool:
     return t.node == table.node and t.instance in table.local and bool(table.local[t.instance].address)
 
 
-def multiplicities(weights: Mapping[int, int], chance: float) -> dict[int, int]:
-    """Return how many records each key gets, at most ``MOST_RECORDS`` in all, in proportion to its weight.
+def multiplicities(weights: Mapping[int, int], chance: float, most: int = MOST_RECORDS) -> dict[int, int]:
+    """Return how many records each key gets, at most ``most`` in all, in proportion to its weight.
 
     Shares are kept over time, not in every answer: by systematic sampling, a share of a third of a record is one in
-    every third answer (``chance`` is uniform in [0, 1)).
+    every third answer (``chance`` is uniform in [0, 1)). Where nothing has a weight, all have the same.
     """
     total = sum(weights.values())
-    if not total:
-        return {}
-    if len(set(weights.values())) == 1 and len(weights) <= MOST_RECORDS:
+    if weights and not total:
+        weights, total = dict.fromkeys(weights, 1), len(weights)
+    if len(set(weights.values())) == 1 and len(weights) <= most:
         return dict.fromkeys(weights, 1)
     found = dict.fromkeys(weights, 0)
     reached, taken = chance, 0.0
     for key, weight in weights.items():
-        taken += weight / total * MOST_RECORDS
-        while reached < taken and sum(found.values()) < MOST_RECORDS:
+        taken += weight / total * most
+        # The last sum may be a little too large.
+        while reached < min(taken, most):
             found[key] += 1
             reached += 1.0
     return {k: n for k, n in found.items() if n}

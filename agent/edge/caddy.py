@@ -8,16 +8,19 @@ import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 from automator67.agent.proctable import is_alive, look
-from automator67.agent.state import read, read_json, write_json, write_private
+from automator67.agent.state import read, read_json, write_json
 
 _PATIENCE = 30.0
+_TELL_SECONDS = 60.0
 _BACKOFF_FIRST, _BACKOFF_LONGEST = 0.2, 10.0
 
 
@@ -38,20 +41,47 @@ def _usual_priority() -> None:
     os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
+def _in_memory(config: dict[str, Any]) -> BinaryIO:
+    """Return a file of the configuration that needs no room on a disk."""
+    file = os.fdopen(os.memfd_create("config"), "w+b")
+    file.write(json.dumps(config).encode())
+    file.seek(0)
+    return file
+
+
+def _listening(path: str) -> int:
+    """Return the id of the process that listens on a Unix socket; 0 when none does."""
+    with socket.socket(socket.AF_UNIX) as s:
+        try:
+            s.connect(path)
+        except OSError:
+            return 0
+        pid: int = struct.unpack("iII", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        return pid
+
+
 class Caddy:
-    """Keeps one Caddy running. ``home`` holds config.json and caddy.json (its process); ``admin`` is its socket."""
+    """Keeps one Caddy running. ``home`` holds caddy.json (its process) and its output; ``admin`` is its socket."""
 
     def __init__(self, home: str, admin: str, say: Callable[[str], None]) -> None:
         self._home, self._admin, self._say = home, admin, say
         self._config: dict[str, Any] | None = None
-        self._running: str | None = None
+        self._running: dict[str, Any] | None = None
         self._pid = 0
         self._fd = -1
         self._failures = 0
         self._started = 0.0
         self._starting = False
         self._wake = asyncio.Event()
-        self.problem = ""
+        self._problem = ""
+        self._end = ""
+        self._ended_at = 0.0
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, or was a moment ago: Caddy is back so soon that nobody would notice."""
+        lately = time.monotonic() - self._ended_at < _TELL_SECONDS
+        return self._problem or (self._end if lately else "")
 
     def want(self, config: dict[str, Any]) -> None:
         """Take up a configuration; ``run`` sees to it that Caddy has it."""
@@ -60,19 +90,19 @@ class Caddy:
 
     async def run(self) -> None:
         """See to it for ever that Caddy runs with the wanted configuration."""
-        self._find()
+        await self._find()
         while True:
             await self._wake.wait()
             self._wake.clear()
             if self._config is None:
                 continue
             try:
-                await self._converge(json.dumps(self._config, sort_keys=True))
-                self.problem = ""
+                await self._converge(self._config)
+                self._problem = ""
             except (CaddyError, OSError) as error:
-                if str(error) != self.problem:
+                if str(error) != self._problem:
                     self._say(str(error))
-                self.problem = str(error)
+                self._problem = str(error)
                 self._failures += 1
                 delay = min(_BACKOFF_LONGEST, _BACKOFF_FIRST * 2 ** min(self._failures - 1, 8))
                 asyncio.get_running_loop().call_later(delay, self._wake.set)
@@ -83,37 +113,37 @@ class Caddy:
             with contextlib.suppress(OSError):
                 os.kill(self._pid, signal.SIGTERM)
 
-    async def _converge(self, text: str) -> None:
+    async def _converge(self, config: dict[str, Any]) -> None:
         if not self._pid:
-            await self._start(text)
-        elif text != self._running:
-            await self._load(text)
+            await self._start(config)
+        elif config != self._running:
+            await self._load(config)
 
-    async def _start(self, text: str) -> None:
+    async def _start(self, config: dict[str, Any]) -> None:
         if time.monotonic() - self._started > _BACKOFF_LONGEST:
             self._failures = 0
         program = find_caddy()
-        write_private(f"{self._home}/config.json", text.encode())
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._admin)
         env = {"PATH": os.environ.get("PATH", ""), "HOME": self._home, "XDG_CONFIG_HOME": f"{self._home}/caddy"}
-        with open(f"{self._home}/caddy.out", "wb") as out:  # noqa: ASYNC230
+        with open(f"{self._home}/caddy.out", "wb") as out, _in_memory(config) as text:  # noqa: ASYNC230
             child = subprocess.Popen(  # noqa: ASYNC220
-                [program, "run", "--config", f"{self._home}/config.json"],
-                env=env, cwd=self._home, preexec_fn=_usual_priority,
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+                [program, "run", "--config", "-"], env=env, cwd=self._home, preexec_fn=_usual_priority,
+                stdin=text, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
         self._started = time.monotonic()
         found = look(child.pid)
         if found is not None:
-            write_json(f"{self._home}/caddy.json", {"pid": child.pid, "start": found.start})
+            # On a full disk it is still found by its socket.
+            with contextlib.suppress(OSError):
+                write_json(f"{self._home}/caddy.json", {"pid": child.pid, "start": found.start})
         self._starting = True
         self._watch(child.pid)
         try:
             await self._get_ready(child)
         finally:
             self._starting = False
-        self._running = text
+        self._running = config
 
     async def _get_ready(self, child: subprocess.Popen[bytes]) -> None:
         until = time.monotonic() + _PATIENCE
@@ -125,20 +155,23 @@ class Caddy:
                 raise CaddyError(f"caddy did not get ready within {_PATIENCE:g} s")
             await asyncio.sleep(0.02)
 
-    async def _load(self, text: str) -> None:
-        status, body = await self._ask("POST", "/load", text.encode())
+    async def _load(self, config: dict[str, Any]) -> None:
+        status, body = await self._ask("POST", "/load", json.dumps(config).encode())
         if status != 200:
             raise CaddyError(f"caddy refuses its configuration: {body[:300]}")
-        write_private(f"{self._home}/config.json", text.encode())
-        self._running = text
+        self._running = config
 
-    def _find(self) -> None:
-        """Take up the Caddy that an earlier edge has started, if it lives."""
+    async def _find(self) -> None:
+        """Take up the Caddy that an earlier edge has started, if it lives, and what it runs with."""
         doc = read_json(f"{self._home}/caddy.json") or {}
         pid, start = doc.get("pid"), doc.get("start")
-        if isinstance(pid, int) and isinstance(start, int) and is_alive(pid, start):
-            self._running = (read(f"{self._home}/config.json") or b"").decode()
-            self._watch(pid)
+        if not (isinstance(pid, int) and isinstance(start, int) and is_alive(pid, start)):
+            pid = _listening(self._admin)
+        if not pid:
+            return
+        self._watch(pid)
+        with contextlib.suppress(OSError, ValueError):
+            self._running = json.loads((await self._ask("GET", "/config/", b""))[1])
 
     def _watch(self, pid: int) -> None:
         self._pid = pid
@@ -152,7 +185,8 @@ class Caddy:
             os.waitpid(self._pid, os.WNOHANG)
         self._pid, self._running = 0, None
         if not self._starting:
-            self._say(f"caddy ended: {self._last_words()}")
+            self._end, self._ended_at = f"caddy ended: {self._last_words()}", time.monotonic()
+            self._say(self._end)
             self._wake.set()
 
     def _last_words(self) -> str:

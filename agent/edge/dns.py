@@ -11,6 +11,8 @@ _IN, _OPT = 1, 41
 _NO_ERROR, _FORMAT_ERROR, _NO_SUCH_NAME, _NOT_IMPLEMENTED = 0, 1, 3, 4
 LONGEST = 1232
 """What resolvers read of an answer over UDP."""
+_LONGEST_NAME = 255
+_HEAD, _RECORD, _SERVICE = 12, 12, 6
 
 
 class Question(NamedTuple):
@@ -36,18 +38,28 @@ def parse_query(data: bytes) -> Question | None:
         if flags & 0x8000 or (flags >> 11) & 0xF or questions != 1:
             return None
         labels: list[str] = []
-        at = 12
+        at = _HEAD
         while length := data[at]:
-            if length > 63 or len(labels) > 40:
+            # The second also bounds what the answer repeats.
+            if length > 63 or at + 1 + length - _HEAD >= _LONGEST_NAME:
                 return None
             labels.append(data[at + 1 : at + 1 + length].decode("ascii"))
             at += 1 + length
         kind, kind_class = struct.unpack_from(">HH", data, at + 1)
         if kind_class != _IN:
             return None
-        return Question(number, ".".join(labels).lower(), kind, data[12 : at + 5])
+        return Question(number, ".".join(labels).lower(), kind, data[_HEAD : at + 5])
     except (struct.error, IndexError, UnicodeDecodeError):
         return None
+
+
+def room(name: str, target: str) -> int:
+    """Return how many SRV records with targets as long as this one fit into the answer to a question for a name."""
+    return (LONGEST - _HEAD - _encoded(name) - 4) // (_RECORD + _SERVICE + _encoded(target))
+
+
+def _encoded(name: str) -> int:
+    return len(name) + 2
 
 
 def answer(question: Question, records: list[Service] | list[str] | None) -> bytes:
@@ -62,7 +74,7 @@ def answer(question: Question, records: list[Service] | list[str] | None) -> byt
         if data is None:
             continue
         one = struct.pack(">HHHIH", 0xC00C, question.kind, _IN, 0, len(data)) + data
-        if 12 + len(question.raw) + len(body) + len(one) > LONGEST:
+        if _HEAD + len(question.raw) + len(body) + len(one) > LONGEST:
             break
         body, count = body + one, count + 1
     return struct.pack(">HHHHHH", question.id, 0x8580 | code, 1, count, 0, 0) + question.raw + body

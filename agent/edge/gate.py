@@ -2,6 +2,12 @@
 
 Caddy asks the edge with the head of each such request (the way ``forward_auth`` does). Hosts that have one app and no
 such rules never come here: Caddy passes them on by itself.
+
+Hosts are compared without case, port and last dot. Paths are compared as they came, byte by byte, and reach the app
+unchanged. But apps read paths in many ways: some decode ``%61`` or ``%2f``, join ``//``, take ``\\`` for ``/``, ignore
+case or what follows ``;``. Where a host has several paths, nobody may get around the rules of one, nor into the app of
+another, because we and the app read differently. So there a path is refused (400) when the most lenient reading of it
+belongs to another site, or when it holds dot segments, which have no meaning that all agree on; no browser sends them.
 """
 
 from __future__ import annotations
@@ -9,8 +15,10 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from automator67.agent.edge.table import Site, Table
 
@@ -44,7 +52,11 @@ def decide(table: Table, request: Request, fits: Password, held: Collection[str]
         host = host.partition("]")[0][1:]
     elif host.count(":") == 1:
         host = host.partition(":")[0]
-    site = next((s for s in table.sites_of(host) if _below(request.uri, s.path)), None)
+    sites = table.sites_of(host)
+    path = request.uri.partition("?")[0]
+    if not _clear(sites, path):
+        return Verdict(400, text="This path can be read in more than one way.\n")
+    site = _site(sites, path)
     if site is None:
         return Verdict(404, text="There is nothing here.\n")
     if site.allow and not _allowed(site, request.client):
@@ -70,9 +82,48 @@ def simple(table: Table, host: str) -> bool:
     return not (s.path or s.redirect or s.allow or s.basic) and bool(s.app)
 
 
-def _below(uri: str, path: str) -> bool:
-    asked = uri.partition("?")[0]
-    return not path or asked == path or asked.startswith(path + "/")
+def _site(sites: Sequence[Site], path: str) -> Site | None:
+    return next((s for s in sites if _below(path, s.path)), None)
+
+
+def _below(path: str, prefix: str) -> bool:
+    return not prefix or path == prefix or path.startswith(prefix + "/")
+
+
+def _clear(sites: Sequence[Site], path: str) -> bool:
+    """Return whether everybody who reads this path finds it below the same site."""
+    if not path.startswith("/") and path != "*":
+        return False
+    if not any(s.path for s in sites):
+        return True
+    lenient = _leniently(path)
+    if lenient is None:
+        return False
+    found = _site(sites, path)
+    other = max((p for p in (_folded(s) for s in sites) if _below(lenient, p)), key=len, default=None)
+    return other == (_folded(found) if found else None)
+
+
+def _folded(site: Site) -> str:
+    return _leniently(site.path) or site.path
+
+
+_PASSES = 3
+"""So often may a path be encoded over and over."""
+
+
+def _leniently(path: str) -> str | None:
+    """Return a path as the most lenient app may read it; None when there is no telling."""
+    for _ in range(_PASSES):
+        path, before = unquote(path, "latin-1"), path
+        if path == before:
+            break
+    else:
+        return None
+    segments = [re.split("[;?#]", s)[0] for s in re.split(r"[/\\]+", path.lower())]
+    if any(s.strip() in (".", "..") for s in segments) or re.search(r"[\x00-\x1f]", path):
+        return None
+    return "".join(f"/{s}" for s in segments if s)
 
 
 def _allowed(site: Site, client: str) -> bool:
@@ -94,5 +145,5 @@ def _known(site: Site, authorization: str, fits: Password) -> bool:
     except (binascii.Error, UnicodeDecodeError):
         return False
     # Somebody who does not exist costs as long as somebody who does.
-    wanted = site.basic.get(user) or next(iter(site.basic.values()))
-    return fits(wanted, password) and user in site.basic
+    known = user in site.basic
+    return fits(site.basic[user] if known else next(iter(site.basic.values())), password) and known

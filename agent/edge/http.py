@@ -34,7 +34,7 @@ async def serve_http(answer: Answer, host: str, port: int) -> asyncio.Server:
     """Listen and answer until the server is closed. Raises OSError when the address is taken."""
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
             await _converse(reader, writer, answer)
         writer.close()
 
@@ -43,7 +43,11 @@ async def serve_http(answer: Answer, host: str, port: int) -> asyncio.Server:
 
 async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer) -> None:
     while True:
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), IDLE_SECONDS)
+        try:
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), IDLE_SECONDS)
+        except asyncio.LimitOverrunError:
+            writer.write(_bytes(Reply(431)))
+            return
         asked = _parse(head)
         if asked is None:
             writer.write(_bytes(Reply(400)))

@@ -1,4 +1,4 @@
-"""Whether a password fits its Argon2 hash, remembering for a while which did: one costs 50 ms of a core."""
+"""Whether a password fits its Argon2 hash, remembering for a while which did: one costs 50 ms of a core and 64 MiB."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-EVERY_SECONDS = 2.0
-TIMEOUT = 2.0
+EVERY_SECONDS = 1.5
+TIMEOUT = 1.0
 FALL = 2
 """A proxy that did not answer so many times in a row is down; one answer brings it back."""
 LOOK_UP_SECONDS = 30.0
@@ -58,9 +58,12 @@ class Reach:
         try:
             _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), TIMEOUT)
             writer.close()
-            self._misses[node] = 0
+            misses = 0
         except (OSError, ValueError, TimeoutError):
-            self._misses[node] = self._misses.get(node, 0) + 1
+            misses = self._misses.get(node, 0) + 1
+        # Meanwhile it may have gone or moved.
+        if self._nodes.get(node) == address:
+            self._misses[node] = misses
 
     async def _keep_looking_up(self, host: str) -> None:
         loop = asyncio.get_running_loop()

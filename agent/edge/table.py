@@ -6,6 +6,7 @@ that it goes on serving while the agent or the engine is away.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -71,7 +72,10 @@ class Table(NamedTuple):
 
     def sites_of(self, host: str) -> tuple[Site, ...]:
         """Return the sites of a name, the longest path first; ``*.example.org`` stands for one more label."""
-        return self.sites.get(host) or self.sites.get(f"*.{host.partition('.')[2]}", ())
+        label, _, rest = host.partition(".")
+        if not label or label == "*":
+            return ()
+        return self.sites.get(host) or self.sites.get(f"*.{rest}", ())
 
 
 def parse(doc: Mapping[str, Any]) -> Table:
@@ -83,12 +87,12 @@ def parse(doc: Mapping[str, Any]) -> Table:
             Gateway(str(gateway.get("acme_email", ""))) if isinstance(gateway, dict) else None,
             _by_host([_site(s) for s in doc.get("sites", ())]),
             {
-                str(app): tuple(Target(str(t["instance"]), str(t["node"]), int(t.get("weight", 1))) for t in targets)
+                str(app): tuple(Target(str(t["instance"]), str(t["node"]), _weight(t)) for t in targets)
                 for app, targets in doc.get("apps", {}).items()
             },
-            {str(k): str(v) for k, v in doc.get("nodes", {}).items()},
+            {str(k): _address(v) for k, v in doc.get("nodes", {}).items()},
             tuple(str(p) for p in doc.get("peers", ())),
-            {str(k): Local(str(v["address"]), bool(v["up"])) for k, v in doc.get("local", {}).items()},
+            {str(k): Local(_local_address(v["address"]), bool(v["up"])) for k, v in doc.get("local", {}).items()},
             range(*doc.get("ports", (0, 0))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as e:
@@ -103,12 +107,40 @@ def _by_host(sites: list[Site]) -> dict[str, tuple[Site, ...]]:
 
 
 def _site(s: Mapping[str, Any]) -> Site:
-    return Site(
+    site = Site(
         str(s["host"]).lower(),
         str(s.get("path", "")).rstrip("/"),
         str(s.get("app", "")),
         str(s.get("redirect", "")),
-        tuple(str(n) for n in s.get("allow", ())),
+        tuple(str(ipaddress.ip_network(n, strict=False)) for n in s.get("allow", ())),
         {str(k): str(v) for k, v in s.get("basic", {}).items()},
         str(s.get("tls", "acme")),
     )
+    if not site.host or (site.path and not site.path.startswith("/")) or site.tls not in ("acme", "internal"):
+        raise ValueError(f"the site {site.host}{site.path} ({site.tls})")
+    if not all(site.basic.values()):
+        raise ValueError(f"a user of {site.host} has no password")
+    return site
+
+
+def _weight(target: Mapping[str, Any]) -> int:
+    weight = int(target.get("weight", 1))
+    if weight < 0:
+        raise ValueError(f"the weight {weight} of {target['instance']}")
+    return weight
+
+
+def _address(value: Any) -> str:
+    """Return ``HOST:PORT`` as it is, when it is one."""
+    host, _, port = str(value).rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"the address {value!r}")
+    return str(value)
+
+
+def _local_address(value: Any) -> str:
+    """Return ``HOST:PORT`` of this machine; empty where an instance does not listen."""
+    if value:
+        host = _address(value).rpartition(":")[0].strip("[]")
+        ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    return str(value)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from automator67.agent.edge import dns
-from automator67.agent.edge.balance import Place, local_places, multiplicities, places, split
+from automator67.agent.edge.balance import MOST_RECORDS, Place, local_places, multiplicities, places, split
 from automator67.agent.edge.gate import simple
 from automator67.agent.edge.table import Table
 
@@ -55,20 +55,23 @@ def records(
         return []
     if zone == "g" and not simple(table, key):
         return [_here(standing.gate)]
-    app = key if zone in ("ga", "ha") else table.sites_of(key)[0].app if table.sites_of(key) else ""
+    app = key if zone in ("ga", "ha") else _root_app(table, key)
     found = places(table, app, standing.down) if zone in ("g", "ga") else local_places(table, app)
     if not found:
         return [_here(standing.gate if zone == "g" and app not in standing.held else NOBODY)]
-    return _services(found, chance)
+    return _services(found, name, chance)
 
 
-def _services(found: list[Place], chance: float) -> list[dns.Service]:
-    counts = multiplicities({n: p.weight for n, p in enumerate(found)}, chance)
-    services = []
-    for n, count in counts.items():
-        p = found[n]
-        services += [dns.Service(f"{p.host}.node.{ROOT}" if p.node else _as_name(p.host), p.port)] * count
-    return services
+def _root_app(table: Table, host: str) -> str:
+    """Return the app of a host that is asked for by host alone; gateways say the app where paths tell."""
+    return next((s.app for s in table.sites_of(host) if not s.path), "")
+
+
+def _services(found: list[Place], name: str, chance: float) -> list[dns.Service]:
+    services = [dns.Service(f"{p.host}.node.{ROOT}" if p.node else _as_name(p.host), p.port) for p in found]
+    most = min(MOST_RECORDS, dns.room(name, max((s.target for s in services), key=len)))
+    counts = multiplicities({n: p.weight for n, p in enumerate(found)}, chance, most)
+    return [service for n, service in enumerate(services) for _ in range(counts.get(n, 0))]
 
 
 def _here(port: int) -> dns.Service:
