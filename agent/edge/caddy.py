@@ -78,6 +78,11 @@ class Caddy:
         self._ended_at = 0.0
 
     @property
+    def pid(self) -> int:
+        """Caddy's process id; 0 while there is none."""
+        return self._pid
+
+    @property
     def problem(self) -> str:
         """What is wrong, or was a moment ago: Caddy is back so soon that nobody would notice."""
         lately = time.monotonic() - self._ended_at < _TELL_SECONDS

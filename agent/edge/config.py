@@ -21,6 +21,15 @@ TRY_FOR = "15s"
 
 Json = dict[str, Any]
 
+# Anything else is no name to ask our resolver for: it would say nothing, and the request would wait in vain.
+_NAME = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(:[0-9]+)?$"
+_NO_NAME: Json = {"handler": "static_response", "status_code": 400, "body": "There is no such name.\n"}
+_NO_ANSWER: Json = {
+    "handler": "static_response", "status_code": "{http.error.status_code}",
+    "headers": {"Retry-After": ["10"], "Content-Type": ["text/plain; charset=utf-8"], "Cache-Control": ["no-store"]},
+    "body": "This app does not answer at the moment. Please try again soon.\n",
+}  # fmt: skip
+
 
 class Files(NamedTuple):
     """Where things are: the edge's directory, Caddy's control socket and its log."""
@@ -59,7 +68,7 @@ def caddy_config(files: Files, ports: Ports, token: str, gateway: Acme | None) -
     ``token`` is part of the paths of the edge's own HTTP server, which everybody on the machine can reach.
     """
     edge = f"http://127.0.0.1:{ports.answers}/{token}"
-    servers = {"proxy": _proxy_server(files, ports)}
+    servers: dict[str, Json] = {"proxy": _proxy_server(files, ports)}
     if gateway is not None:
         servers["public"] = _public_server(files, ports)
         servers["gate"] = _gate_server(files, ports, token)
@@ -89,20 +98,25 @@ def caddy_config(files: Files, ports: Ports, token: str, gateway: Acme | None) -
 
 
 def _public_server(files: Files, ports: Ports) -> Json:
-    handler = _pass_on(ports, "{http.request.host}.g.a67", files)
+    handler = _pass_on(ports, "{http.request.host}.g.a67.", files)
     # What only we may say must not come from outside.
     handler["headers"]["request"]["delete"] = ["A67-App"]
     return {
         "listen": [ports.public_https],
         "automatic_https": {"disable_redirects": True},
         "tls_connection_policies": [{}],
-        "routes": [{"handle": [handler]}],
-    }
+        "routes": [
+            {"match": [{"not": [{"header_regexp": {"Host": {"pattern": _NAME}}}]}], "handle": [_NO_NAME],
+             "terminal": True},
+            {"handle": [handler]},
+        ],
+        "errors": {"routes": [{"handle": [_NO_ANSWER]}]},
+    }  # fmt: skip
 
 
 def _gate_server(files: Files, ports: Ports, token: str) -> Json:
     """Where the requests go that need a decision each: only the public server sends them."""
-    by_app = _pass_on(ports, "{http.request.header.A67-App}.ga.a67", files)
+    by_app = _pass_on(ports, "{http.request.header.A67-App}.ga.a67.", files)
     by_app["headers"]["request"]["set"] |= _as_it_came()
     return {
         "listen": [f"127.0.0.1:{ports.gate}"],
@@ -129,8 +143,8 @@ def _plain_server(ports: Ports) -> Json:
 
 
 def _proxy_server(files: Files, ports: Ports) -> Json:
-    by_app = _pass_on(ports, "{http.request.header.A67-App}.ha.a67", None)
-    by_host = _pass_on(ports, "{http.request.host}.h.a67", None)
+    by_app = _pass_on(ports, "{http.request.header.A67-App}.ha.a67.", None)
+    by_host = _pass_on(ports, "{http.request.host}.h.a67.", None)
     for handler in (by_app, by_host):
         handler["headers"]["request"]["set"] |= _as_it_came()
     known = _exists(files, "/peers/{http.request.tls.client.fingerprint}")

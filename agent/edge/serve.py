@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
-import hmac
 import os
 import random
 import secrets
@@ -17,14 +16,12 @@ import sys
 import tempfile
 import time
 from typing import Any, cast
-from urllib.parse import parse_qs, urlsplit
 
 from automator67.agent.edge import dns, zone
+from automator67.agent.edge.answers import Answers
 from automator67.agent.edge.caddy import Caddy
 from automator67.agent.edge.config import Acme, Files, Ports, caddy_config
-from automator67.agent.edge.gate import Request, decide
-from automator67.agent.edge.http import Asked, Reply, serve_http
-from automator67.agent.edge.passwords import Passwords
+from automator67.agent.edge.http import serve_http
 from automator67.agent.edge.peers import set_peers
 from automator67.agent.edge.reach import Reach
 from automator67.agent.edge.table import Table, TableError, parse
@@ -34,12 +31,11 @@ from automator67.agent.state import make_directory, read, read_json, write_json
 # So long the requests of an app without a copy wait for the next one; then they are told.
 HOLD_SECONDS = 30.0
 _LONGEST_SOCKET_PATH = 100
-_MOST_CONDITIONS = 300
 _PRIORITY = -10
 _USUAL = {"proxy": ":6768", "http": ":80", "https": ":443", "gate": "127.0.0.1:0"}
 
 
-def run(home: str) -> int:
+def run(home: str, hold_seconds: float = HOLD_SECONDS) -> int:
     """Serve until told to stop (SIGTERM ends Caddy too); return the exit code. Exits at once if another one serves."""
     make_directory(home)
     fd = os.open(f"{home}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -52,25 +48,29 @@ def run(home: str) -> int:
     # While Caddy waits for an answer, so do all requests.
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
-    asyncio.run(Edge(home).serve())
+    try:
+        asyncio.run(Edge(home, hold_seconds).serve())
+    except OSError as error:
+        say(f"the edge cannot serve: {error}")
+        return 1
     return 0
 
 
 class Edge:
     """One running edge. ``home`` is its directory; see docs/architecture.md for the files there."""
 
-    def __init__(self, home: str) -> None:
-        self._home = home
+    def __init__(self, home: str, hold_seconds: float) -> None:
+        self._home, self._hold_seconds = home, hold_seconds
         self._doc: dict[str, Any] = {}
         self._table: Table | None = None
-        self._passwords = Passwords()
         self._reach = Reach(lambda: None)
         self._empty_since: dict[str, float] = {}
-        self._held: set[str] = set()
         self._known = read_json(f"{home}/ports.json") or {}
         self._token = str(self._known.get("token") or secrets.token_urlsafe(24))
+        self._answers = Answers(home, self._token)
         self._caddy = Caddy(home, _socket_path(home), say)
         self._status: dict[str, Any] = {}
+        self._trouble = ""
 
     async def serve(self) -> None:
         """Serve until SIGTERM; SIGHUP says that the table is new."""
@@ -81,7 +81,7 @@ class Edge:
         loop.add_signal_handler(signal.SIGHUP, self._take_table)
         transport = await self._serve_dns()
         server = await self._serve_http()
-        write_json(f"{self._home}/ports.json", {**self._known, "token": self._token})
+        self._keep_ports()
         self._take_table()
         tasks = [asyncio.create_task(t) for t in (self._caddy.run(), self._reach.run(), self._every_second())]
         stopped = asyncio.create_task(stop.wait())
@@ -106,7 +106,7 @@ class Edge:
     async def _serve_http(self) -> asyncio.Server:
         for port in (int(self._known.get("answers", 0)), 0):
             with contextlib.suppress(OSError):
-                server = await serve_http(self._answer, "127.0.0.1", port)
+                server = await serve_http(self._answers.answer, "127.0.0.1", port)
                 self._known["answers"] = server.sockets[0].getsockname()[1]
                 return server
         raise OSError("no TCP port is free on 127.0.0.1")
@@ -114,13 +114,15 @@ class Edge:
     def _take_table(self) -> None:
         doc = read_json(f"{self._home}/table.json")
         if doc is None:
+            if os.path.exists(f"{self._home}/table.json"):
+                say("the edge's table is damaged: the last one stays")
             return
         try:
             table = parse(doc)
         except TableError as error:
             say(str(error))
             return
-        self._doc, self._table = doc, table
+        self._doc, self._table, self._answers.table = doc, table, table
         self._reach.watch({n: a for n, a in table.nodes.items() if n != table.node} if table.gateway else {})
         self._refresh()
         self._configure(table)
@@ -132,11 +134,11 @@ class Edge:
         now = time.monotonic()
         empty = {s.app for sites in table.sites.values() for s in sites if s.app and not table.apps.get(s.app)}
         self._empty_since = {app: self._empty_since.get(app, now) for app in empty}
-        self._held = {app for app, since in self._empty_since.items() if now - since < HOLD_SECONDS}
+        self._answers.held = {app for app, since in self._empty_since.items() if now - since < self._hold_seconds}
         try:
             set_peers(self._home, set(table.peers))
         except OSError as error:
-            say(f"the edge's files cannot be written: {error.strerror}")
+            self._tell(error)
 
     def _configure(self, table: Table) -> None:
         identity = read(f"{self._home}/identity.pem")
@@ -153,7 +155,11 @@ class Edge:
         if table.gateway is not None:
             gateway = Acme(str(acme.get("directory", "")), str(acme.get("root", "")), table.gateway.acme_email)
         config = caddy_config(files, ports, self._token, gateway)
-        fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(identity.decode().partition("\n\n")[0])).hexdigest()
+        try:
+            fingerprint = _fingerprint(identity)
+        except ValueError:
+            say("identity.pem is damaged: Caddy keeps the last one")
+            return
         # A new certificate is a new configuration: Caddy reads the files only then.
         config["apps"]["tls"]["certificates"]["load_files"][0]["tags"].append(fingerprint)
         self._caddy.want(config)
@@ -168,18 +174,37 @@ class Edge:
         if port == "0":
             if what not in self._known:
                 self._known[what] = _free_port(host)
-                write_json(f"{self._home}/ports.json", {**self._known, "token": self._token})
+                self._keep_ports()
             port = str(self._known[what])
         return f"{host}:{port}"
+
+    def _keep_ports(self) -> None:
+        wanted = self._known | {"token": self._token}
+        try:
+            if wanted != read_json(f"{self._home}/ports.json"):
+                write_json(f"{self._home}/ports.json", wanted)
+        except OSError as error:
+            self._tell(error)
+
+    def _tell(self, error: OSError) -> None:
+        """Say once that the disk is full or broken: the edge goes on with what it has in memory."""
+        trouble = f"the edge's files cannot be written: {error.strerror}"
+        if trouble != self._trouble:
+            say(trouble)
+        self._trouble = trouble
 
     async def _every_second(self) -> None:
         while True:
             if self._empty_since:
                 self._refresh()
-            status = self._status | {"problem": self._caddy.problem, "down": sorted(self._reach.down)}
-            if status != read_json(f"{self._home}/status.json") and self._status:
-                with contextlib.suppress(OSError):
+            status = self._status | {
+                "problem": self._caddy.problem, "down": sorted(self._reach.down), "caddy": self._caddy.pid,
+            }  # fmt: skip
+            try:
+                if self._status and status != read_json(f"{self._home}/status.json"):
                     write_json(f"{self._home}/status.json", status)
+            except OSError as error:
+                self._tell(error)
             await asyncio.sleep(1.0)
 
     def records(self, question: dns.Question) -> list[dns.Service] | list[str] | None:
@@ -188,49 +213,9 @@ class Edge:
             return None
         return zone.records(
             self._table, question.name, question.kind,
-            Standing(self._reach.down, self._held, int(self._known.get("gate", 0))),
+            Standing(self._reach.down, self._answers.held, int(self._known.get("gate", 0))),
             random.random(), self._reach.resolve,  # noqa: S311
         )  # fmt: skip
-
-    async def _answer(self, asked: Asked) -> Reply:
-        parts = urlsplit(asked.target)
-        token, _, what = parts.path.removeprefix("/").partition("/")
-        if not hmac.compare_digest(token.encode(), self._token.encode()) or self._table is None:
-            return Reply(404)
-        query = parse_qs(parts.query, max_num_fields=_MOST_CONDITIONS)
-        if what == "permit":
-            host = query.get("domain", [""])[0].lower()
-            return Reply(200 if any(s.tls == "acme" for s in self._table.sites_of(host)) else 403)
-        if what == "certificate":
-            return self._certificate(query.get("server_name", [""])[0].lower())
-        if what == "gate":
-            return await self._gate(asked)
-        return Reply(404)
-
-    def _certificate(self, host: str) -> Reply:
-        """Answer with the certificate for a name that the cloud's own CA vouches for; Caddy gets others by itself."""
-        assert self._table is not None
-        if any(s.tls == "internal" for s in self._table.sites_of(host)):
-            chain, key = read(f"{self._home}/site.pem"), read(f"{self._home}/key.pem")
-            if chain and key:
-                return Reply(200, chain + key)
-        return Reply(204)
-
-    async def _gate(self, asked: Asked) -> Reply:
-        assert self._table is not None
-        h = asked.headers
-        client = h.get("x-forwarded-for", "").split(",")[0].strip()
-        request = Request(
-            h.get("x-forwarded-host", ""), h.get("x-forwarded-uri", "/"), client, h.get("authorization", "")
-        )
-        arguments = (self._table, request, self._passwords.fits, self._held)
-        # A password may cost a while to check: not in the loop that answers everybody else.
-        slow = _asks(self._table, request)
-        verdict = await asyncio.to_thread(decide, *arguments) if slow else decide(*arguments)
-        if verdict.status == 200:
-            return Reply(200, headers=(("A67-App", verdict.app),))
-        headers = (*verdict.headers, ("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store"))
-        return Reply(verdict.status, verdict.text.encode(), headers)
 
 
 class _Responder(asyncio.DatagramProtocol):
@@ -247,12 +232,6 @@ class _Responder(asyncio.DatagramProtocol):
             self._transport.sendto(dns.answer(question, self._edge.records(question)), addr)
 
 
-def _asks(table: Table, request: Request) -> bool:
-    """Whether deciding about a request may mean to check a password."""
-    host = request.host.lower().partition(":")[0]
-    return bool(request.authorization) and any(s.basic for s in table.sites_of(host))
-
-
 def _socket_path(home: str) -> str:
     """Return where Caddy's control socket is: beside the rest, unless that path is too long for a socket."""
     path = f"{home}/admin.sock"
@@ -263,6 +242,12 @@ def _socket_path(home: str) -> str:
     if os.stat(directory).st_uid != os.getuid():
         raise OSError(f"{directory} belongs to somebody else")
     return f"{directory}/admin.sock"
+
+
+def _fingerprint(pem: bytes) -> str:
+    """Return the SHA-256 of the first certificate. Raises ValueError when there is none."""
+    first, end, _ = pem.decode().partition("-----END CERTIFICATE-----")
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first.strip() + "\n" + end)).hexdigest()
 
 
 def _free_port(host: str) -> int:
