@@ -27,11 +27,11 @@ class Passwords:
         if self.remembered(hashed, password):
             return True
         from argon2 import PasswordHasher
-        from argon2.exceptions import Argon2Error, InvalidHashError
+        from argon2.exceptions import Argon2Error
 
         try:
             PasswordHasher().verify(hashed, password)
-        except (Argon2Error, InvalidHashError):
+        except (Argon2Error, ValueError):
             return False
         if len(self._known) >= MOST:
             self._known.clear()

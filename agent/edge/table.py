@@ -95,7 +95,7 @@ def parse(doc: Mapping[str, Any]) -> Table:
             {str(k): Local(_local_address(v["address"]), bool(v["up"])) for k, v in doc.get("local", {}).items()},
             range(*doc.get("ports", (0, 0))),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
         raise TableError(f"the edge's table cannot be understood: {type(e).__name__}: {e}") from None
 
 
