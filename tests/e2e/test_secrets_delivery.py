@@ -184,6 +184,43 @@ def test_a_new_key_restarts_nothing_and_a_key_that_comes_back_unblocks(cloud: Cl
     assert record.plan["changes"] == []
 
 
+def test_a_node_that_joins_anew_is_told_again_with_its_new_key(cloud: Cloud) -> None:
+    cloud.seal("pass", "before joining anew")
+    cloud.wait_commit(cloud.push({"apps/writer.yaml": process_app(env={"PASS": {"secret": "pass"}})}))
+    home = seen(cloud, "writer", "before joining anew")
+    cloud.kill("agent-one")
+    (cloud.agent_state("one") / "agent.json").unlink()
+    cloud.join("one")
+    cloud.start_agent("one")
+    (home / "work" / "seen").unlink()
+    os.kill(json.loads((home / "process.json").read_text())["pid"], 9)
+    assert seen(cloud, "writer", "before joining anew") == home
+    cloud.seal("pass", "after joining anew")
+    cloud.wait_commit(cloud.push(message="a value for the new key"))
+    seen(cloud, "writer", "after joining anew")
+
+
+def test_an_agent_that_is_killed_while_it_starts_something_ends_up_with_its_secrets(cloud: Cloud) -> None:
+    files = [{"path": "/etc/cert", "secret": "cert"}]
+    app = process_app("/etc/cert", env={"PASS": {"secret": "pass"}}, files=files)
+    for n, moment in enumerate((0.05, 0.15, 0.3)):
+        cloud.seal("pass", f"value {n}")
+        cloud.seal("cert", f"file {n}\n")
+        said = cloud.log("agent-one").count("desired: revision")
+        commit = cloud.push({"apps/writer.yaml": app}, f"value {n}")
+        wait_for("the agent to be told", lambda s=said: cloud.log("agent-one").count("desired: revision") > s)
+        # Each time at another point of the start.
+        time.sleep(moment)
+        cloud.kill("agent-one")
+        cloud.start_agent("one")
+        cloud.wait_commit(commit)
+        home = seen(cloud, "writer", f"value {n}")
+        assert f"file {n}" in (home / "work" / "seen").read_text()
+    base = Path(directory(cloud.name, "one", "x")).parent
+    last = [f"{cloud.name}.one.{home.name}"]
+    wait_for("older files to go", lambda: [p.name for p in base.glob(f"{cloud.name}.one.*")] == last)
+
+
 def test_a_bad_value_goes_back_to_the_value_of_before(cloud: Cloud) -> None:
     script = "import os,time\np=os.environ['PASS']\nopen('seen','w').write(p)\nassert p!='bad'\ntime.sleep(1e6)\n"
     app = process_app(env={"PASS": {"secret": "pass"}}, update={"healthy_for": "1s", "deadline": "4s"})
