@@ -98,6 +98,7 @@ class Engine:
         for sig in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sig, stop.set)
         await asyncio.to_thread(self._registry.load)
+        await asyncio.to_thread(self._reconciler.learn_secrets)
         self._loop = Loop(self._once)
         endpoint = Endpoint(
             self._authority, self._registry, self._store, self._broker,

@@ -7,6 +7,7 @@ what runs as it is, and says so.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -78,6 +79,19 @@ class Reconciler:
         self._delivery = Delivery()
         self.vault: Vault | None = None
         """Its secrets."""
+
+    def learn_secrets(self) -> None:
+        """Open what was in use before a restart, without asking the remote.
+
+        Call it before agents may speak: only a value that is known is taken out of what they report.
+        """
+        head = self._source.last_head()
+        for commit in filter(None, (head, self._reporter.last_valid(head))):
+            with contextlib.suppress(SourceError):
+                if (vault := self._source.load(commit).vault) is not None:
+                    for revision in self._present_intents().specs.values():
+                        vault.troubles_of(revision.spec.get("secrets", ()))
+                    return
 
     def confirm_deletions(self, now: float) -> str:
         """Record that a person confirmed the deletions of the present commit; return the commit, if there is one."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automator67.engine.desired import Origin
+from automator67.engine.remote_errors import RemoteError
 from automator67.engine.secrets.errors import SecretError
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ class Opener:
         key = (cloud, name, origin.blob)
         with self._lock:
             if key not in self._values:
-                value = self._open(cloud, name, origin, read_blob)
+                try:
+                    value = self._open(cloud, name, origin, read_blob)
+                except RemoteError as error:
+                    raise SecretError(f"{origin.path}: what it said then cannot be read: {error}") from error
                 self._learn(name, value)
                 self._values[key] = value
             return self._values[key]
@@ -110,6 +114,16 @@ class Vault:
         value = self.value(name)
         assert self._opener is not None
         return self._opener.keyring.fingerprint(name, value)
+
+    def troubles_of(self, uses: Iterable[Mapping[str, str]]) -> list[str]:
+        """Return why secrets of a stored revision (name, path, blob) cannot be had, those that cannot."""
+        found = []
+        for use in uses:
+            try:
+                self.value_at(use["name"], Origin(use["path"], use["blob"]))
+            except SecretError as error:
+                found.append(str(error))
+        return found
 
     def troubles(self, names: Iterable[str]) -> list[str]:
         """Return why each of ``names`` that cannot be had cannot be had."""

@@ -145,6 +145,11 @@ def test_no_value_of_a_secret_is_found_anywhere(tmp_path: Path, busybox: str) ->
         wait_for("the new value to arrive", lambda: cloud.log("agent-one").count("quiet-0-") >= 2)
         cloud.wait_app("quiet", lambda s: s.health == "healthy" and s.sync == "synced", 60)
 
+        # A restarted engine must know the values before agents report to it.
+        cloud.kill("engine")
+        cloud.start_engine()
+        cloud.wait_app("quiet", lambda s: s.health == "healthy" and s.sync == "synced", 60)
+
         for arguments in (("status",), ("history",), ("inspect", "--json"), ("node", "list", "--json"), ("plan",),
                           ("logs", "quiet"), ("logs", "prints"), ("inspect", running, "--json")):  # fmt: skip
             more = ["--repo", str(cloud.clone)] if arguments == ("plan",) else []

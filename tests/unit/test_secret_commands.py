@@ -13,13 +13,17 @@ from automator67.engine.apps.revisions import to_spec
 from automator67.engine.cli.main import root
 from automator67.engine.desired import Origin
 from automator67.engine.load import Loader
+from automator67.engine.nodes.registry import Registry
 from automator67.engine.observed import Revision
+from automator67.engine.options import Options
+from automator67.engine.reconcile import Reconciler
 from automator67.engine.secrets.contents import assumed, bound
 from automator67.engine.secrets.errors import SecretError
 from automator67.engine.secrets.keys import Keyring, PrivateKey, read_public_key
 from automator67.engine.secrets.rekeying import next_key, reseal
 from automator67.engine.secrets.sealing import seal
 from automator67.engine.secrets.vault import Opener, Vault
+from automator67.engine.source import open_source
 from automator67.engine.store.database import open_store
 from automator67.engine.store.intents import ask_revision
 from tests.support.cloud import GIT
@@ -175,3 +179,24 @@ def test_a_blocked_app_says_which_of_its_secrets_does_not_open(tmp_path: Path) -
     assert bound(found, vault).blocked.startswith("secrets/s.sealed:1:1: ")
     with pytest.raises(SecretError):
         vault.value("s")
+
+
+def test_a_restarted_engine_knows_values_before_it_asks_anybody(place: tuple[Path, Path]) -> None:
+    repo, state = place
+    options = Options(state, str(repo))
+    ring = Keyring(state / "secrets")
+    old = seal(ring.ensure().public, "home", "a", b"value of before").encode()
+    blob = subprocess.run([*GIT, "hash-object", "-w", "--stdin"], cwd=repo, input=old, check=True, capture_output=True)
+    (repo / "secrets/a.sealed").write_bytes(old)
+    subprocess.run([*GIT, "commit", "-qam", "an older value"], cwd=repo, check=True)
+    subprocess.run([*GIT, "revert", "--no-edit", "HEAD"], cwd=repo, check=True, capture_output=True)
+    open_source(options).fetch()
+    repo.rename(repo.with_name("away"))
+    use = {"name": "a", "path": "secrets/a.sealed", "blob": blob.stdout.decode().strip(), "fingerprint": ""}
+    learned: list[tuple[str, bytes]] = []
+    with open_store(state / "store.db") as store:
+        with store.begin() as tx:
+            ask_revision(tx, "x", "r1", "c", {"secrets": [use, use | {"blob": "0" * 40}]}, 1.0)
+        source = open_source(options, Opener(ring, lambda name, value: learned.append((name, value))))
+        Reconciler(store, source, Registry(store, lambda: 0.0), started=0.0).learn_secrets()
+    assert sorted(learned) == [("a", b"hunter22"), ("a", b"value of before")]
