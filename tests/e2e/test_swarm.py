@@ -14,6 +14,7 @@ import pytest
 from automator67.engine.judge import AppState
 from tests.support.cloud import Cloud, wait_for
 from tests.support.swarm import PrivateSwarm, swarm, web
+from tests.support.swarm_tls import Authority
 
 __all__ = ["swarm"]
 
@@ -245,6 +246,44 @@ def test_a_manager_that_is_away_is_not_an_empty_swarm(cloud: Cloud, swarm: Priva
     cloud.wait_commit(commit, seconds=60)
     after = cloud.wait_app("web", steady)
     assert after.rev_running != state.rev_running
+
+
+def test_secrets_reach_a_swarm_over_tls_with_a_client_certificate(cloud: Cloud, swarm: PrivateSwarm) -> None:
+    client = swarm.authority.sign("engine", server=False)
+    for name, value in (("ca", swarm.authority.pem), ("certificate", client.certificate), ("key", client.key)):
+        cloud.seal(f"swarm-{name}", value)
+    cloud.seal("token", "first-token")
+    cloud.seal("file", b"\x00first-file\n")
+    tls = {name: {"secret": f"swarm-{name}"} for name in ("ca", "certificate", "key")}
+    script = 'mkdir -p /w; cat "$FILE" > /w/f; echo "$TOKEN" > /w/index.html; exec httpd -f -p 8080 -h /w'
+    app = web(
+        "x", replicas=1, command=["sh", "-c", script], env={"TOKEN": {"secret": "token"}, "FILE": "/run/secrets/f"},
+        files=[{"path": "/run/secrets/f", "secret": "file"}],
+    )  # fmt: skip
+    nodes = {"nodes/cluster.yaml": {"kind": "swarm", "url": swarm.tcp(), "tls": tls}}
+    commit = cloud.push(cloud.base() | nodes | {"apps/web.yaml": app})
+    cloud.start_engine()
+    cloud.wait_commit(commit)
+    (address,) = addresses(cloud.wait_app("web", steady))
+    assert swarm.fetch(address) == "first-token"
+    assert "first-file" in swarm.fetch(f"{address}/f")
+    assert len(swarm.client.secrets()) == 1
+
+    # Another value is another revision; what the first one needed goes with it.
+    cloud.seal("file", b"second-file")
+    cloud.wait_commit(cloud.push())
+    (address,) = addresses(cloud.wait_app("web", steady))
+    assert swarm.fetch(f"{address}/f") == "second-file"
+    cloud.wait_commit(cloud.push({"apps/web.yaml": None}))
+    wait_for("the secrets to go", lambda: not swarm.client.secrets())
+    assert "first-token" not in cloud.log("engine")
+
+    # Whoever has no certificate of the swarm's authority is refused, and the page says so.
+    stranger = Authority().sign("stranger", server=False)
+    cloud.seal("swarm-certificate", stranger.certificate)
+    cloud.seal("swarm-key", stranger.key)
+    cloud.push()
+    wait_for("the reason", lambda: "refuses our certificate" in cloud.cli("node", "list", "--json").stdout)
 
 
 def test_what_a_swarm_cannot_do_is_said_in_the_plan(cloud: Cloud, swarm: PrivateSwarm) -> None:

@@ -21,8 +21,12 @@ from typing import Any
 import docker
 import pytest
 
-from tests.support.cloud import wait_for
+from tests.support.cloud import free_port, wait_for
 from tests.support.images import docker_missing, need_busybox
+from tests.support.swarm_tls import Authority, dockerd_options, relay
+
+TLS_PORT = 2376
+"""Of the manager, in its own network."""
 
 
 class PrivateSwarm:
@@ -34,8 +38,18 @@ class PrivateSwarm:
         self.url = f"unix://{self.socket}"
         self.process: subprocess.Popen[bytes] | None = None
         self._client: docker.APIClient | None = None
+        self.authority = Authority()
+        self._relays: list[subprocess.Popen[str]] = []
 
-    def start(self, *options: str) -> None:
+    def tcp(self) -> str:
+        """Return an address of this machine at which the manager is reached with TLS."""
+        assert self.process is not None
+        inside, port = f"unix:{self.directory}/tls", free_port()
+        self._relays.append(relay(inside, f"tcp:127.0.0.1:{TLS_PORT}", "nsenter", "-t", str(self.process.pid), "-n"))
+        self._relays.append(relay(f"tcp:127.0.0.1:{port}", inside))
+        return f"tcp://127.0.0.1:{port}"
+
+    def start(self) -> None:
         """Start the engine (again) and wait until it answers; it is still the manager that it was."""
         run = self.directory / "run"
         run.mkdir(exist_ok=True)
@@ -43,7 +57,8 @@ class PrivateSwarm:
         command = [
             "dockerd", "-H", self.url, "--data-root", str(self.directory / "data"), "--exec-root", str(run),
             "--pidfile", str(self.directory / "pid"), "--containerd-namespace", "a67swarm",
-            "--containerd-plugins-namespace", "a67swarm-plugins", *options,
+            "--containerd-plugins-namespace", "a67swarm-plugins",
+            *dockerd_options(self.directory, self.authority, TLS_PORT),
         ]  # fmt: skip
         with (self.directory / "dockerd.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -112,6 +127,9 @@ class PrivateSwarm:
                 self.clear()
                 self._client.leave_swarm(force=True)
             self._client.close()
+        for process in self._relays:
+            process.kill()
+            process.communicate()
         self.stop()
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
