@@ -11,6 +11,8 @@ def address_of(w: Wanted, seen: Seen, port: int | None) -> str:
     inner = port or w.port
     if inner is None:
         return ""
+    if w.access.host_network and seen.instance:
+        return f"127.0.0.1:{inner}"
     if inner in published:
         return published[inner]
     if seen.runtime == "process":

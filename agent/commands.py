@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from automator67.agent import naming, unit
 from automator67.agent.options import Arguments
 from automator67.agent.state import StateError, lock, membership
 
+# Seconds for what is under way at a proxy to be answered.
+_EDGE_PATIENCE = 40
 _UNIT = Path("/etc/systemd/system/automator67-agent.service")
 
 
@@ -76,6 +80,7 @@ def _unit_text(arguments: Arguments) -> str:
         # What is confined depends on it, so the unit says it outright.
         runtime = "docker" if Path(v["--docker-socket"]).exists() else "process"
     more = [f"--docker-socket {v['--docker-socket']}"] if v["--docker-socket"] != "/var/run/docker.sock" else []
+    more += [f"--policy {unit.quoted(v['--policy'])}"] if v["--policy"] else []
     more += [f"--name-prefix {v['--name-prefix']}"] if v["--name-prefix"] else []
     return unit.unit(sys.executable, v["--state"], runtime, " ".join(more))
 
@@ -108,6 +113,8 @@ def _purge(arguments: Arguments) -> int:
         socket = arguments.values["--docker-socket"]
         if arguments.values["--runtime"] != "process" and Path(socket).exists():
             problems += _purge_docker(socket, member.cloud, member.node, with_volumes)
+        if not _stop_edge(f"{state}/edge"):
+            problems.append("the proxy of this node did not end")
         if with_volumes:
             from automator67.agent.trees import remove_tree
 
@@ -117,6 +124,18 @@ def _purge(arguments: Arguments) -> int:
     for problem in problems:
         sys.stderr.write(f"{problem}\n")
     return 1 if problems else 0
+
+
+def _stop_edge(home: str) -> bool:
+    from automator67.agent.edges import running_edge, stop_edge
+
+    stop_edge(home)
+    for _ in range(_EDGE_PATIENCE * 20):
+        if not running_edge(home):
+            shutil.rmtree(home, ignore_errors=True)
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def _purge_processes(arguments: Arguments, cloud: str, node: str) -> list[str]:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from automator67.agent.model import Desired, Probe, Sealed, Volume, Wanted
+from automator67.agent.model import Access, Desired, Mount, Probe, Sealed, Volume, Wanted
 
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 _LONGEST = 128
+_ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_IMAGE = _ALNUM | set("._/:@-")
+_USER = _ALNUM | set("._:-")
+_CAPABILITY = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ_")
+_DEVICE = _ALNUM | set("._/-")
 
 
 class DesiredError(ValueError):
@@ -26,7 +31,10 @@ def parse(doc: object) -> Desired:
     found = tuple(_wanted(_Fields(f"instances[{i}]", item)) for i, item in enumerate(instances))
     if len({w.id for w in found}) != len(found):
         raise DesiredError("instances: the same id twice")
-    return Desired(top.text("rev"), node, cloud, found)
+    edge = top.doc.get("edge")
+    if edge is not None and not isinstance(edge, dict):
+        raise DesiredError("edge: not an object")
+    return Desired(top.text("rev"), node, cloud, found, edge)
 
 
 def keep_known(new: Desired, old: Desired) -> Desired:
@@ -46,7 +54,7 @@ def _wanted(f: _Fields) -> Wanted:
     if f.doc.get("keep"):
         return Wanted(*identity, keep=True, adopt=adopt)
     runtime = f.one_of("runtime", ("docker", "process"))
-    image = f.optional_text("image") or ""
+    image = f.word("image", _IMAGE) or ""
     command = f.texts("command")
     if runtime == "docker" and not image:
         raise DesiredError(f"{f.where}.image: the docker runtime needs an image")
@@ -68,8 +76,9 @@ def _wanted(f: _Fields) -> Wanted:
         restart=f.one_of("restart", ("always", "on-failure", "no"), "always"),
         stop_timeout=f.number("stop_timeout", 10.0),
         drift=f.one_of("drift", ("repair", "report", "off"), "repair"),
-        user=f.optional_text("user"),
+        user=f.word("user", _USER),
         sealed=None if f.doc.get("sealed") is None else _sealed(_Fields(f"{f.where}.sealed", f.doc["sealed"])),
+        access=_access(_Fields(f"{f.where}.access", f.doc.get("access") or {})),
     )
 
 
@@ -78,6 +87,25 @@ def _sealed(f: _Fields) -> Sealed:
     if any(not _is_absolute(path) for path in files):
         raise DesiredError(f"{f.where}.files: paths must be absolute, without '..'")
     return Sealed(f.text("box"), files)
+
+
+def _access(f: _Fields) -> Access:
+    """Return what an instance demands of this node; whether it may have it is the policy's business."""
+    return Access(
+        f.flag("privileged"),
+        f.flag("host_network"),
+        tuple(_mount(_Fields(f"{f.where}.mounts[{i}]", m)) for i, m in enumerate(f.items("mounts"))),
+        f.words("capabilities", _CAPABILITY),
+        f.words("devices", _DEVICE),
+    )
+
+
+def _mount(f: _Fields) -> Mount:
+    host, path = f.text("host"), f.text("path")
+    for text in (host, path):
+        if not _is_absolute(text) or "." in text.split("/") or ":" in text:
+            raise DesiredError(f"{f.where}: paths must be absolute, without '.', '..' and ':'")
+    return Mount(host, path, f.flag("read_only"))
 
 
 def _probe(f: _Fields) -> Probe:
@@ -131,6 +159,25 @@ class _Fields:
 
     def optional_text(self, key: str) -> str | None:
         return None if self.doc.get(key) is None else self.text(key)
+
+    def word(self, key: str, letters: frozenset[str]) -> str | None:
+        """Return text of these letters alone that does not look like an option, None where there is none."""
+        value = self.optional_text(key)
+        if value and (len(value) > 512 or value[0] in "-./" or ".." in value or not letters.issuperset(value)):
+            raise self._wrong(key, "has letters that it cannot have")
+        return value
+
+    def words(self, key: str, letters: frozenset[str]) -> tuple[str, ...]:
+        values = self.texts(key)
+        if not all(0 < len(v) <= 200 and letters.issuperset(v) and ".." not in v for v in values):
+            raise self._wrong(key, "has letters that it cannot have")
+        return values
+
+    def flag(self, key: str) -> bool:
+        value = self.doc.get(key, False)
+        if not isinstance(value, bool):
+            raise self._wrong(key, "must be true or false")
+        return value
 
     def name(self, key: str) -> str:
         """Return text that is safe as part of a path, a container name and a label."""

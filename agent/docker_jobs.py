@@ -63,10 +63,20 @@ def _create(client: docker.APIClient, args: Mapping[str, Any], progress: Progres
         memswap_limit=args["memory"] or None,
         nano_cpus=int(args["cpu"] * 1e9) or None,
         port_bindings=dict.fromkeys(args["ports"], ("127.0.0.1", _PORTS)),
-        mounts=[Mount(target=v["path"], source=v["name"], type="volume") for v in args["volumes"]] + files,
+        mounts=[
+            *(Mount(target=v["path"], source=v["name"], type="volume") for v in args["volumes"]),
+            *(Mount(m["path"], m["host"], type="bind", read_only=m["read_only"]) for m in args["mounts"]),
+            *files,
+        ],
         restart_policy={"Name": args["restart"]},
         log_config=LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"}),
         security_opt=["no-new-privileges:true"],
+        privileged=args["privileged"],
+        network_mode=args["network"],
+        cap_add=args["cap_add"] or None,
+        cap_drop=args["cap_drop"] or None,
+        devices=args["devices"] or None,
+        pids_limit=args["pids"],
     )
     try:
         container = client.create_container(

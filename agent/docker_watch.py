@@ -167,7 +167,8 @@ class DockerWatch(threading.Thread):
                 same = before is not None and (before.state, before.restarts) == (s.state, s.restarts)
                 line = before.last_line if before is not None and same else self._api.last_line(container)
                 s = s._replace(last_line=line)
-                if s.state == "exited" and not s.ended:
+                # That the engine gives up restarting, such as where a mount is missing, no event tells.
+                if s.state == "restarting" or not s.ended:
                     self._recheck[container] = time.monotonic() + docker_read.SETTLE
             elif before is not None:
                 s = s._replace(last_line=before.last_line)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from automator67.agent import box, docker_spec, naming
+from automator67.agent import docker_spec
 from automator67.agent.converge import is_converged, steps, waits_for_volume
 from automator67.agent.docker_read import Foreign
 from automator67.agent.docker_watch import DockerWatch, Snapshot
@@ -18,6 +18,7 @@ from automator67.agent.helper import Answer, Helper, Progress
 from automator67.agent.images import full_name
 from automator67.agent.matching import Match, adopted_now, match
 from automator67.agent.model import Desired, Observed, Retry, Seen, Step, Wanted
+from automator67.agent.policy_file import PolicyFile
 from automator67.agent.processes import Processes
 from automator67.agent.report import Knowledge, how_it_ended
 from automator67.agent.retry import after_failure, chance
@@ -49,10 +50,12 @@ class Keeper:
         helper: Helper,
         docker: DockerWatch | None,
         processes: Processes | None,
+        policy: PolicyFile,
         say: Callable[[str], None],
         state: str,
     ) -> None:
         self.membership, self.prefix, self.memory, self._state = membership, prefix, memory, state
+        self.policy = policy
         self._helper, self._docker, self._processes, self._say = helper, docker, processes, say
         self.desired: Desired | None = None
         self.may_remove = True
@@ -103,14 +106,8 @@ class Keeper:
         if self.desired is not None and self._ticket_seen < self._adoptable_ticket:
             # Whether the container to adopt exists has not been looked at yet.
             busy |= {w.id for w in self.desired.instances if w.adopt}
-        return Observed(
-            seen,
-            self.runtimes,
-            frozenset(busy),
-            frozenset(self.memory.made),
-            self.memory.adopted,
-            self.may_remove,
-        )
+        made = frozenset(self.memory.made)
+        return Observed(seen, self.runtimes, frozenset(busy), made, self.memory.adopted, self.may_remove)
 
     def look(self) -> Match:
         """Return the desired state paired with what was seen (nothing desired: all that carries our stamp)."""
@@ -124,9 +121,20 @@ class Keeper:
             return float("inf")
         observed = self.observed()
         self._remember(observed)
+        wanted = {w.id: w for w in self.desired.instances}
         for step in steps(self.desired, observed, now, self._retries, self.prefix):
-            self._take(step)
+            refused = self.policy.refuses(wanted[step.instance].access) if step.kind == "create" else ""
+            if refused:
+                self._finish(step, refused)
+            else:
+                self._take(step)
         return min((r.not_before for r in self._retries.values() if r.not_before > now), default=float("inf"))
+
+    def policy_changed(self) -> None:
+        """Try again what was refused."""
+        for name, retry in list(self._retries.items()):
+            if retry.detail.startswith("refused"):
+                del self._retries[name]
 
     def converged(self) -> bool:
         """Whether the node is as desired."""
@@ -221,25 +229,11 @@ class Keeper:
             else:
                 self._processes.stop(step.instance, seen.stop_timeout if seen else 10.0)
             return
-        args, patience = self._docker_args(step, w, seen)
-        self._helper.submit(step.kind, args, step, patience)
-
-    def _docker_args(self, step: Step, w: Wanted | None, seen: Seen | None) -> tuple[dict[str, Any], float]:
-        cloud, node = self.membership.cloud, self.membership.node
-        args: dict[str, Any] = {"container": step.handle}
-        if step.kind == "start" and w is not None:
-            args["secrets"] = box.request(w, self._state, cloud, node)
-        if step.kind == "create" and w is not None:
-            return docker_spec.create_args(w, self._state, cloud, node, self.prefix), _PULL_PATIENCE
-        if step.kind == "update" and w is not None:
-            args = docker_spec.update_args(w, step.handle)
-        elif step.kind == "rename":
-            args["name"] = naming.container_name(self.prefix, step.instance)
-        elif step.kind == "remove":
-            timeout = seen.stop_timeout if seen else 10.0
-            files = {"cloud": cloud, "node": node, "instance": step.instance}
-            return args | {"stop_timeout": int(timeout + 0.999), "files": files}, _PATIENCE + timeout
-        return args, _PATIENCE
+        stop_timeout = seen.stop_timeout if seen else 10.0
+        whose = (self._state, self.membership.cloud, self.membership.node)
+        args = docker_spec.job_args(step, w, stop_timeout, *whose, self.prefix)
+        patience = _PULL_PATIENCE if step.kind == "create" else _PATIENCE
+        self._helper.submit(step.kind, args, step, patience + (stop_timeout if step.kind == "remove" else 0.0))
 
     def _finish(self, step: Step, error: str) -> None:
         if error:
@@ -288,6 +282,13 @@ class Keeper:
     def _event(self, instance: str, kind: str, message: str) -> None:
         self.events.append({"at": round(time.time(), 3), "instance": instance, "kind": kind, "message": message[:500]})
         del self.events[:-_MOST_EVENTS]
+
+    def known(self) -> set[str] | None:
+        """Return every instance that is wanted, here, or on its way in or out; None while that is not known."""
+        if self.desired is None or not self.ready:
+            return None
+        here = {s.instance for s in self.observed().seen} | {f.step.instance for f in self._flights.values()}
+        return here | {w.id for w in self.desired.instances}
 
     def images_in_use(self) -> Mapping[str, tuple[str, float]]:
         """Return the images our apps have used, as images_to_remove wants them."""

@@ -6,7 +6,7 @@ Units: memory in bytes, CPU in cores, durations in seconds, ``started`` in secon
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Runtime = Literal["docker", "process"]
 State = Literal["created", "running", "paused", "restarting", "exited", "dead", "removing"]
@@ -42,6 +42,24 @@ class Sealed(NamedTuple):
     files: tuple[str, ...] = ()
 
 
+class Mount(NamedTuple):
+    """A file or directory of this node, shown in a container at ``path``."""
+
+    host: str
+    path: str
+    read_only: bool = False
+
+
+class Access(NamedTuple):
+    """What an instance demands of this node beyond a container of its own; the node's policy decides."""
+
+    privileged: bool = False
+    host_network: bool = False
+    mounts: tuple[Mount, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+
+
 class Wanted(NamedTuple):
     """One instance of the desired state. With ``keep`` what runs under this id is left exactly as it is."""
 
@@ -66,15 +84,17 @@ class Wanted(NamedTuple):
     drift: Literal["repair", "report", "off"] = "repair"
     user: str | None = None
     sealed: Sealed | None = None
+    access: Access = Access()
 
 
 class Desired(NamedTuple):
-    """The complete desired state of this node at one revision."""
+    """The complete desired state of this node at one revision; ``edge`` is for its proxy (docs/protocol.md)."""
 
     rev: str
     node: str
     cloud: str
     instances: tuple[Wanted, ...] = ()
+    edge: dict[str, Any] | None = None
 
 
 class Seen(NamedTuple):

@@ -22,13 +22,25 @@ Options:
   --state DIR             what the agent keeps (default: /var/lib/automator67-agent)
   --runtime WHAT          auto, docker, process or both (default: auto: docker where a Docker Engine is)
   --docker-socket PATH    the Docker Engine's socket (default: /var/run/docker.sock)
+  --policy PATH           what apps may have of this machine (default: policy.toml in the state directory)
+  --proxy [HOST]:PORT     where this node's proxy listens for gateways (default: :6768; port 0: any that is free)
+  --http [HOST]:PORT      where a gateway listens for plain HTTP (default: :80)
+  --https [HOST]:PORT     where a gateway listens for HTTPS (default: :443)
+  --acme URL              the directory of who gives certificates for public names (default: Let's Encrypt)
+  --acme-root FILE        the root certificate of that directory, where it is not a public one
   --name-prefix TEXT      what names of containers and volumes begin with (default: a67-, or a67-CLOUD-)
 """
 _VALUED = {
     "--state": "/var/lib/automator67-agent",
     "--runtime": "auto",
     "--docker-socket": "/var/run/docker.sock",
+    "--policy": "",
     "--name-prefix": "",
+    "--proxy": ":6768",
+    "--http": ":80",
+    "--https": ":443",
+    "--acme": "",
+    "--acme-root": "",
 }
 _FLAGS = {"join": ("--install", "--run"), "purge": ("--volumes",), "run": (), "unit": ()}
 _ARGUMENTS = {"join": 2, "run": 0, "purge": 0, "unit": 0}
@@ -75,9 +87,13 @@ def parse(argv: list[str]) -> Arguments:
         raise UsageError(
             f"--runtime must be one of {', '.join(_RUNTIMES)}{_near(values['--runtime'], list(_RUNTIMES))}"
         )
+    for name in ("--proxy", "--http", "--https"):
+        if ":" not in values[name] or not values[name].rpartition(":")[2].isdigit():
+            raise UsageError(f"{name} must be [HOST]:PORT, such as :443 or 127.0.0.1:0")
     if not _PREFIX.issuperset(values["--name-prefix"]):
         raise UsageError("--name-prefix may have letters, digits, '-', '_' and '.' only")
     values["--state"] = os.path.abspath(values["--state"])
+    values["--policy"] = os.path.abspath(values["--policy"]) if values["--policy"] else ""
     return Arguments(command, positional, values, flags)
 
 
@@ -114,7 +130,12 @@ def be_the_agent(argv: list[str]) -> int:
 
     v = parse(argv).values
     try:
-        run(Options(v["--state"], v["--runtime"], v["--docker-socket"], v["--name-prefix"]))
+        policy = v["--policy"] or f"{v['--state']}/policy.toml"
+        edge = {
+            "listen": {"proxy": v["--proxy"], "http": v["--http"], "https": v["--https"]},
+            "acme": {"directory": v["--acme"], "root": v["--acme-root"]},
+        }
+        run(Options(v["--state"], v["--runtime"], v["--docker-socket"], v["--name-prefix"], policy, edge))
     except StateError as e:
         sys.stderr.write(f"{e}\n")
         return 1

@@ -16,6 +16,8 @@ from automator67.agent.drift import drift
 from automator67.agent.model import Retry, Seen, Use, Wanted
 from automator67.agent.probe import Standing
 
+_TOLD_AT_ONCE = ("rev_seen", "rev_applied", "runtimes", "foreign", "volumes", "conditions", "policy", "edge")
+
 
 class Knowledge(NamedTuple):
     """What is known of one instance besides what was seen of it.
@@ -109,7 +111,7 @@ def significant(report: Mapping[str, Any]) -> dict[str, Any]:
     volatile = ("cpu", "memory", "since", "healthy_since")
     return {
         "instances": [{k: v for k, v in entry.items() if k not in volatile} for entry in report["instances"]],
-        **{key: report[key] for key in ("rev_seen", "rev_applied", "runtimes", "foreign", "volumes", "conditions")},
+        **{key: report[key] for key in _TOLD_AT_ONCE},
     }
 
 

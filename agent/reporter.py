@@ -15,6 +15,7 @@ from automator67.agent.probes import Probes
 from automator67.agent.processes import Processes
 from automator67.agent.proctable import new_id
 from automator67.agent.report import Clock, instance_entry, significant
+from automator67.schemas.messages.policy import as_message
 
 # From here on the disk counts as full: images are cleared away and the engine is told.
 DISK_PRESSURE = 0.8
@@ -35,6 +36,7 @@ class Reporter:
         self._node = metrics.node_use(self._meter, disk_path)
         self._last_significant: dict[str, Any] | None = None
         self.conditions: set[str] = set()
+        self.edge: dict[str, Any] = {}
         self.address = ""
 
     @property
@@ -98,7 +100,9 @@ class Reporter:
             "usage": {"cpu": self._node.cpu, "memory": self._node.memory_used, "disk": self._node.disk_used},
             "volumes": [{"app": a, "slot": s, "name": n} for a, s, n in self._volumes()],
             "conditions": self._all_conditions(),
+            "policy": as_message(keeper.policy.current),
             "events": list(keeper.events),
+            "edge": self.edge,
             "agent": {"version": VERSION, "rss": metrics.own_memory(), "address": self.address},
         }
 
@@ -131,6 +135,8 @@ class Reporter:
 
     def _all_conditions(self) -> list[str]:
         found = set(self.conditions)
+        if self._keeper.policy.problem:
+            found.add("policy_unusable")
         if self.disk_is_filling:
             found.add("disk_pressure")
         if self._node.memory and self._node.memory_used > _MEMORY_PRESSURE * self._node.memory:

@@ -12,24 +12,26 @@ import time
 from typing import Any, NamedTuple
 
 from automator67.agent import VERSION, naming
+from automator67.agent.contact import Contact
 from automator67.agent.desired import DesiredError
 from automator67.agent.docker_http import DockerApi
 from automator67.agent.docker_watch import DockerWatch
-from automator67.agent.heart import Heart
+from automator67.agent.edges import Edges
 from automator67.agent.helper import Answer, Helper, Progress
 from automator67.agent.keeper import Keeper
 from automator67.agent.last_desired import LastDesired
-from automator67.agent.link import Link, LinkError, place_of
+from automator67.agent.link import Link, place_of
 from automator67.agent.log_tasks import LogTasks
-from automator67.agent.model import Step
+from automator67.agent.model import Desired, Step
 from automator67.agent.notify import notify, watchdog_interval
+from automator67.agent.offer import offered
+from automator67.agent.policy_file import PolicyFile
 from automator67.agent.probes import Probes
 from automator67.agent.processes import Processes
 from automator67.agent.renewal import Renewal
 from automator67.agent.reporter import Reporter, disk_path
 from automator67.agent.state import Membership, Memory, lock, membership
 from automator67.agent.upkeep import Upkeep
-from automator67.agent.wakeup import WakeUp
 
 # A loop that has not come round for this long hangs: the process ends itself and its supervisor starts it again.
 _STUCK = 60.0
@@ -49,6 +51,8 @@ class Options(NamedTuple):
     runtime: str
     docker_socket: str
     prefix: str
+    policy: str
+    edge: dict[str, Any]
 
 
 def run(options: Options) -> None:
@@ -59,12 +63,6 @@ def run(options: Options) -> None:
         Resident(options, member).run()
     finally:
         os.close(held)
-
-
-def offered(runtime: str, socket_exists: bool) -> tuple[bool, bool]:
-    """Return whether containers and whether processes are offered; ``auto`` is containers where there is an engine."""
-    docker = runtime in ("docker", "both") or (runtime == "auto" and socket_exists)
-    return docker, runtime in ("process", "both") or (runtime == "auto" and not docker)
 
 
 class Resident:
@@ -83,7 +81,8 @@ class Resident:
         if docker:
             self._watch = DockerWatch(self._api, member.cloud, member.node, lambda s: post(("docker", s)))
         memory = Memory(f"{options.state}/memory.json")
-        self._keeper = Keeper(member, prefix, memory, self._helper, self._watch, self._processes, say,
+        self._policy = PolicyFile(options.policy, options.docker_socket, self._helper, say)
+        self._keeper = Keeper(member, prefix, memory, self._helper, self._watch, self._processes, self._policy, say,
                               options.state)  # fmt: skip
         launch_doc = self._processes.probe_document if self._processes is not None else lambda _w, _c: None
         self._probes = Probes(self._api, launch_doc, post)
@@ -91,16 +90,14 @@ class Resident:
         place = place_of(member.engine)
         self._link = Link(place, f"{options.state}/ca.pem", f"{options.state}/identity.pem")
         self._renewal = Renewal(self._link, self._helper, options.state, member.node, post)
-        self._heart = Heart(self._link, self._reporter.next_seq, post)
-        self._wakeup: WakeUp | None = None
+        self._contact = Contact(self._link, self._renewal, self._reporter.next_seq, post, say)
         self._last = LastDesired(self._helper, options.state, member, say)
         self._tasks = LogTasks(self._link, self._keeper, self._api, self._processes, post)
+        self._edges = Edges(options.state, options.edge, self._link, self._helper, post, self._say_new)
         self._upkeep = Upkeep(self._keeper, self._helper, self._processes, post)
         self._stopping = False
         self._beat_due = False
-        self._clock_offset = 0.0
-        self._lease_until = 0.0
-        self._last_trouble = self._last_said = ""
+        self._last_said = ""
         self._failed = ""
 
     def run(self) -> None:
@@ -163,17 +160,21 @@ class Resident:
         dues = [self._keeper.converge(now), self._helper.next_tick()]
         pairs = self._keeper.look().pairs
         dues.append(self._probes.update(pairs, now))
-        dues.append(self._renewal.tick(now, time.time() + self._clock_offset))
+        dues.append(self._policy.tick(now))
+        dues.append(self._renewal.tick(now, time.time() + self._contact.clock_offset))
+        self._reporter.edge = self._edges.status
         self._upkeep.keep_memory(now)
         self._tell_conditions()
-        if self._wakeup is not None and self._keeper.ready:
+        if self._contact.is_open and self._keeper.ready:
             report = self._reporter.build()
+            self._edges.see(report["instances"])
+            dues.append(self._edges.tick(now, time.time() + self._contact.clock_offset))
             if self._reporter.changed(report) or self._beat_due:
                 if self._beat_due:
                     self._reporter.measure()
                     report = self._reporter.build()
                 self._beat_due = False
-                self._heart.send(report)
+                self._contact.send(report)
         return min(dues)
 
     def _tick(self, now: float) -> float:
@@ -181,8 +182,8 @@ class Resident:
         self._keeper.forget_failures(now)
         self._last.tick(now)
         self._upkeep.collect_images(now, self._reporter.disk_is_filling)
-        if self._wakeup is not None:
-            self._wakeup.check(now)
+        self._upkeep.forget_secrets(now)
+        self._contact.check(now)
         if self._processes is None or not self._processes.running():
             return _TICK
         self._keeper.check_processes()
@@ -210,9 +211,11 @@ class Resident:
         elif kind == "desired":
             self._desired(*rest)
         elif kind == "trouble":
-            self._trouble(rest[0])
+            self._contact.trouble(rest[0])
         elif kind == "renewed":
             self._say_new(self._renewal.take_answer(*rest))
+        elif kind == "edge certified":
+            self._edges.take_certificates(*rest)
         elif kind == "task done":
             self._tasks.done(rest[0])
         elif kind == "rotated":
@@ -232,13 +235,16 @@ class Resident:
             self._opened(answer)
         elif kind == "seal":
             self._last.sealed(answer)
+        elif kind == "policy" and self._policy.take(answer):
+            self._keeper.policy_changed()
+        elif kind == "edge request":
+            self._edges.take_request(answer.ok, answer.result, answer.error)
         elif kind == "renewal":
             self._renewal.take_request(answer.ok, answer.result, answer.error)
         elif kind == "install":
             self._say_new(self._renewal.take_installed(answer.ok, answer.result, answer.error))
-            if answer.ok and self._wakeup is not None:
-                self._heart.renew()
-                self._wakeup.reconnect()
+            if answer.ok:
+                self._contact.renew()
         elif kind == "collect" and answer.ok and answer.result:
             say(f"removed images that nobody needs: {', '.join(answer.result)}")
 
@@ -248,14 +254,11 @@ class Resident:
             self._renewal.set_validity(answer.result["valid"])
         desired = self._last.opened(answer)
         if desired is not None:
-            self._keeper.want(desired)
-        self._wakeup = WakeUp(self._link, desired.rev if desired else "", self._inbox.put)
-        self._wakeup.start()
-        self._heart.start()
+            self._want(desired)
+        self._contact.open(desired.rev if desired else "")
 
     def _desired(self, doc: dict[str, Any], raw: bytes) -> None:
-        if self._last_trouble:
-            self._heart.hurry()
+        self._contact.heard()
         for task in doc.get("tasks") or ():
             self._tasks.take(task)
         if "instances" not in doc:
@@ -271,40 +274,21 @@ class Resident:
         self._reporter.conditions.discard("desired_state_refused")
         if desired is not None:
             say(f"desired: revision {desired.rev} with {len(desired.instances)} instances")
-            self._keeper.want(desired)
+            self._want(desired)
+
+    def _want(self, desired: Desired) -> None:
+        self._keeper.want(desired)
+        self._edges.want(desired.node, desired.edge)
 
     def _beat_answered(self, answer: dict[str, Any], report: dict[str, Any]) -> None:
-        if self._last_trouble:
-            say("the engine answers again")
-            self._last_trouble = ""
-            if self._wakeup is not None:
-                self._wakeup.reconnect()
+        self._contact.answered(answer)
         self._reporter.acknowledged(report)
         self._reporter.address = self._link.local_address
-        if isinstance(answer.get("server_time"), int | float):
-            self._clock_offset = answer["server_time"] - time.time()
-        if isinstance(answer.get("lease_s"), int | float):
-            # The lease runs from when the heartbeat was sent, on a clock that no one can set.
-            self._lease_until = answer["sent"] + answer["lease_s"]
-        if answer.get("renew"):
-            self._renewal.want()
-        if self._wakeup is not None and isinstance(answer.get("rev"), str) and answer["rev"]:
-            self._wakeup.expect(answer["rev"], time.monotonic())
-
-    def _trouble(self, e: LinkError) -> None:
-        text = str(e)
-        if e.trouble == "revoked":
-            text = f"this node is revoked: {text}; apps keep running; asking again every 5 minutes"
-        if text != self._last_trouble:
-            say(text)
-            self._last_trouble = text
-        if e.trouble == "refused":
-            self._renewal.want()
 
     def _tell_conditions(self) -> None:
         conditions = self._reporter.conditions
         conditions -= {"clock", "state_unwritable"}
-        if self._link.clock_is_wrong or abs(self._clock_offset) > _CLOCK_TOLERANCE:
+        if self._link.clock_is_wrong or abs(self._contact.clock_offset) > _CLOCK_TOLERANCE:
             conditions.add("clock")
         problem = self._last.problem or self._upkeep.problem
         if problem:

@@ -75,6 +75,14 @@ def install(state: str, certificate: str, ca: str) -> tuple[float, float]:
     return validity(certificate.encode())
 
 
+def edge_request(home: str, node: str) -> str:
+    """Return a signing request for the proxies' own key in ``home``, which is made the first time. Raises OSError."""
+    path = Path(home, "key.pem")
+    if not path.exists():
+        write_private(str(path), new_key())
+    return signing_request(path.read_bytes(), node)
+
+
 def check(key_pem: bytes, certificate: str) -> bytes:
     """Return a certificate's PEM after checking that it is for this key. Raises ValueError."""
     public = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo

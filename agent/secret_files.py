@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from automator67.agent.trees import remove_tree
 
@@ -81,6 +81,19 @@ def forget(cloud: str, node: str, instance: str) -> None:
     """Remove the files of an instance wherever they would be. Raises OSError."""
     with contextlib.suppress(SecretFilesError):
         remove(directory(cloud, node, instance))
+
+
+def forget_all_but(cloud: str, node: str, instances: Collection[str]) -> None:
+    """Remove what a crash left of instances of this node that are gone. Raises OSError."""
+    try:
+        base = _base()
+    except SecretFilesError:
+        return
+    ours = f"{cloud}.{node}."
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(base):
+            if name.startswith(ours) and name.removeprefix(ours) not in instances:
+                remove(f"{base}/{name}")
 
 
 def _base() -> str:

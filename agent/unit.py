@@ -64,8 +64,8 @@ def unit(python: str, state: str, runtime: str, more: str = "") -> str:
     """
     docker_only = runtime == "docker"
     head = _COMMON.format(
-        python=_quoted(python),
-        state=_quoted(state),
+        python=quoted(python),
+        state=quoted(state),
         runtime=runtime,
         more=f" {more}" if more else "",
         private_tmp="yes" if docker_only else "no",
@@ -76,7 +76,7 @@ def unit(python: str, state: str, runtime: str, more: str = "") -> str:
     return head + (_DOCKER_ONLY if docker_only else _WITH_PROCESSES) + _INSTALL
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Return text as one word of a unit file."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"' if any(c in text for c in ' "\\') else escaped

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from automator67.agent import logfiles
+from automator67.agent import logfiles, secret_files
 from automator67.agent.helper import Helper
 from automator67.agent.keeper import Keeper
 from automator67.agent.processes import Processes
 
 _COLLECT_EVERY = 600.0
 _COLLECT_PATIENCE = 300.0
+_FORGET_EVERY = 600.0
 _WRITE_RETRY = 30.0
 
 
@@ -26,7 +28,7 @@ class Upkeep:
     ) -> None:
         self._keeper, self._helper, self._processes, self._post = keeper, helper, processes, post
         self._collect_after = 0.0
-        self._write_after = 0.0
+        self._write_after = self._forget_after = 0.0
         self._rotating = False
         self.problem = ""
         """Why the memory file cannot be written; empty when it can."""
@@ -39,6 +41,17 @@ class Upkeep:
         self._collect_after = now + _COLLECT_EVERY
         args = {"ours": self._keeper.memory.images, "now": time.time()}
         self._helper.submit("collect", args, ("collect",), _COLLECT_PATIENCE)
+
+    def forget_secrets(self, now: float) -> None:
+        """Remove files of secrets that belong to no instance any more: a crash can leave some."""
+        snapshot = self._keeper.snapshot
+        known = self._keeper.known()
+        if now < self._forget_after or known is None or (snapshot is not None and snapshot.health != "ok"):
+            return
+        self._forget_after = now + _FORGET_EVERY
+        member = self._keeper.membership
+        with contextlib.suppress(OSError):
+            secret_files.forget_all_but(member.cloud, member.node, known)
 
     def rotate_logs(self) -> None:
         """Rotate logs that have become too large, in a thread."""

@@ -69,6 +69,14 @@ def _answer(message: dict[str, Any], docker_socket: str, say: Callable[[dict[str
 def _do(job: str, args: dict[str, Any], docker_socket: str, progress: Progress) -> Any:
     if job in ("open", "seal", "renewal", "install"):
         return _with_key(job, args)
+    if job == "policy":
+        from automator67.agent import policy_file
+
+        return policy_file.read(args["path"])
+    if job == "edge request":
+        from automator67.agent import sealing
+
+        return {"csr": sealing.edge_request(args["home"], args["node"])}
     from automator67.agent import docker_jobs
 
     return docker_jobs.do(job, args, docker_socket, progress)

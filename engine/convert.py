@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from automator67.engine.desired import (
+    Access,
     App,
+    Mount,
     Node,
     Origin,
     Place,
@@ -16,6 +19,7 @@ from automator67.engine.desired import (
     SecretFile,
     SecretRef,
     Settings,
+    Site,
     Update,
     Volume,
     revision_hash,
@@ -59,6 +63,7 @@ def node_of(name: str, document: Document, origin: Origin) -> Node:
         memory=None if memory is None else size_bytes(memory),
         disk=None if disk is None else size_bytes(disk),
         gateway=document.get("gateway", False) is not False,
+        address=document.get("address", ""),
         schedulable=document.get("schedulable", True),
         drain=document.get("drain", False),
         quota=tuple(sorted((k, float(v)) for k, v in document.get("quota", {}).items() if isinstance(v, (int, float)))),
@@ -76,6 +81,7 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
     port, user = document.get("port"), document.get("user")
     cpu, memory = float(resources.get("cpu", 0.1)), size_bytes(resources.get("memory", "128Mi"))
     files = tuple(SecretFile(f["path"], f["secret"]) for f in document.get("files", ()))
+    access = _access(document)
     rev = revision_hash(
         {
             "runtime": runtime,
@@ -89,6 +95,7 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
             "user": user,
         }
         | ({"files": [[f.path, f.secret] for f in files]} if files else {})
+        | ({} if access == Access() else {"access": asdict(access)})
     )
     adopt = document.get("adopt")
     return App(
@@ -107,16 +114,32 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
         update=_update(document.get("update", {})),
         depends_on=tuple(sorted(document.get("depends_on", ()))),
         volumes=volumes,
-        domains=_domains(document),
+        domains=tuple(s.host for s in _sites(document)),
+        sites=_sites(document),
+        tls=document.get("tls", "acme"),
+        allow=tuple(_mapping(document.get("auth")).get("allow", ())),
+        basic=tuple((p["user"], SecretRef(p["password"]["secret"])) for p in _basic(document)),
         drift=document.get("drift", "repair"),
         adopt=name if adopt is True else adopt or None,
         restart=document.get("restart", "always"),
         stop_timeout=seconds(document.get("stop_timeout", "10s")),
         user=None if user is None else str(user),
         files=files,
+        access=access,
         unsupported=_unsupported(document),
         document=document,
         rev=rev,
+    )
+
+
+def _access(document: Document) -> Access:
+    mounts = (Mount(m["host"], m["path"], m.get("read_only", False)) for m in document.get("mounts", ()))
+    return Access(
+        privileged=document.get("privileged", False),
+        host_network=document.get("network", "private") == "host",
+        mounts=tuple(sorted(mounts, key=lambda m: m.path)),
+        capabilities=tuple(sorted(document.get("capabilities", ()))),
+        devices=tuple(sorted(document.get("devices", ()))),
     )
 
 
@@ -186,10 +209,18 @@ def _update(value: Any) -> Update:
     )
 
 
-def _domains(document: Document) -> tuple[str, ...]:
+def _sites(document: Document) -> tuple[Site, ...]:
     one = document.get("domain")
-    listed = document.get("domains", ())
-    return tuple(d if isinstance(d, str) else d["name"] for d in [*([one] if one else []), *listed])
+    listed = [*([one] if one else []), *document.get("domains", ())]
+    return tuple(
+        Site(d) if isinstance(d, str) else Site(d["name"], d.get("path", "").rstrip("/"), d.get("redirect_to", ""))
+        for d in listed
+    )
+
+
+def _basic(document: Document) -> Sequence[Mapping[str, Any]]:
+    people: Sequence[Mapping[str, Any]] = _mapping(document.get("auth")).get("basic", ())
+    return people
 
 
 def _pairs(labels: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -85,6 +85,35 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
+class Mount:
+    """A file or directory of the node, shown in a container at ``path``."""
+
+    host: str
+    path: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What an app demands of its node beyond a container of its own; each needs the node's permission."""
+
+    privileged: bool = False
+    host_network: bool = False
+    mounts: tuple[Mount, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A public name of an app, or the part of one below ``path``; ``redirect`` is where it sends people instead."""
+
+    host: str
+    path: str = ""
+    redirect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where an app may run: ``require`` are node labels (``region``, ``provider`` and ``node`` count as labels)."""
 
@@ -114,11 +143,18 @@ class App:
     depends_on: tuple[str, ...] = ()
     volumes: tuple[Volume, ...] = ()
     domains: tuple[str, ...] = ()
+    sites: tuple[Site, ...] = ()
+    tls: Literal["acme", "internal"] = "acme"
+    allow: tuple[str, ...] = ()
+    """Networks that may pass the gateway; empty: all."""
+    basic: tuple[tuple[str, SecretRef], ...] = ()
+    """People who may pass, with the hash of their password; empty: nobody is asked."""
     drift: Drift = "repair"
     adopt: str | None = None
     restart: Literal["always", "on-failure", "no"] = "always"
     stop_timeout: float = 10.0
     user: str | None = None
+    access: Access = Access()
     files: tuple[SecretFile, ...] = ()
     secrets: tuple[SecretUse, ...] = ()
     """The secrets of ``env`` and ``files``; their fingerprints are part of ``rev``."""
@@ -157,6 +193,8 @@ class Node:
     memory: int | None = None
     disk: int | None = None
     gateway: bool = False
+    address: str = ""
+    """Where gateways reach this node; empty: where the engine sees it."""
     schedulable: bool = True
     drain: bool = False
     quota: tuple[tuple[str, float], ...] = ()

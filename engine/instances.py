@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from automator67.engine.desired import App, SecretRef
+from automator67.engine.desired import Access, App, SecretRef
 from automator67.engine.observed import Assignment
 
 Instances = dict[str, list[dict[str, Any]]]
@@ -33,6 +34,28 @@ def desired_instances(
     for messages in wanted.values():
         messages.sort(key=lambda m: str(m["id"]))
     return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDesired:
+    """A node's complete desired state: its revision (a hash of the content) and the message as JSON bytes.
+
+    ``names``: those that its gateway has from the cloud's own CA; None: it has no edge.
+    """
+
+    rev: str
+    body: bytes
+    names: tuple[str, ...] | None = None
+
+
+def node_desired(
+    node: str, cloud: str, instances: Sequence[Mapping[str, Any]], edge: Mapping[str, Any] | None
+) -> NodeDesired:
+    """Return what a node is told: its instances, and what its edge needs if it has one (docs/protocol.md)."""
+    content = {"node": node, "cloud": cloud, "instances": instances} | ({"edge": edge} if edge else {})
+    rev = content_revision(content)
+    body = json.dumps({"proto": 1, "rev": rev, **content}, ensure_ascii=False).encode()
+    return NodeDesired(rev, body, tuple(edge["names"]) if edge else None)
 
 
 def content_revision(content: Mapping[str, Any]) -> str:
@@ -77,6 +100,8 @@ def _message(a: Assignment, app: App | None, seal: Seal) -> dict[str, Any]:
     if "keep" in secret:
         return message | dict(secret)
     message |= secret
+    if app.access != Access():
+        message["access"] = asdict(app.access)
     return message | {
         "runtime": app.runtime,
         "image": app.image,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from automator67.engine.desired import Runtime
+from automator67.schemas.messages.policy import NOTHING, Policy
 
 InstancePhase = Literal["pending", "pulling", "starting", "running", "exited", "paused", "failed", "missing"]
 Health = Literal["none", "starting", "healthy", "unhealthy"]
@@ -80,8 +81,16 @@ class NodeView:
     """The (app, slot) pairs whose volumes are here."""
     failures: int = 0
     """How many deploys failed here in the last hour; placement prefers nodes with fewer."""
+    policy: Policy = NOTHING
+    """What the node's owner lets apps have of it."""
     applied: str = ""
     """The revision of the node's desired state that the agent has converged to."""
+    address: str = ""
+    """Where the node reaches the engine from."""
+    proxy: int = 0
+    """The port of its proxy; 0: it has none."""
+    fingerprint: str = ""
+    """The SHA-256 of its proxy's certificate."""
 
 
 @dataclass(frozen=True, slots=True)

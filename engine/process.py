@@ -73,6 +73,7 @@ class Engine:
         self._store = store
         older = (options.state / "ca" / "ca.pem").exists()
         self._authority = Authority.open(options.state / "ca")
+        self._edges = Authority.open(options.state / "edge-ca")
         self._registry = Registry(store, steady_now, revoked=self._authority.revocations())
         self._keyring = Keyring(options.keys)
         self._keyring.ensure()
@@ -102,8 +103,8 @@ class Engine:
         self._loop = Loop(self._once)
         endpoint = Endpoint(
             self._authority, self._registry, self._store, self._broker,
-            cloud=self._cloud, heartbeat=self._heartbeat, on_change=self._loop.request, clock=steady_now,
-            redact=self._redactor.fields,
+            cloud=self._cloud, edges=self._edges, heartbeat=self._heartbeat, on_change=self._loop.request,
+            clock=steady_now, redact=self._redactor.fields,
         )  # fmt: skip
         control = Control(
             self._options.state / "control.sock", Actions(self._sync, self._token, self._revoke, self._logs)

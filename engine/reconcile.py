@@ -16,7 +16,8 @@ from typing import Any
 from automator67.engine import crash
 from automator67.engine.apply import Work, work, write
 from automator67.engine.apps.revisions import from_spec
-from automator67.engine.copies import join
+from automator67.engine.apps.routes import edges, healthy
+from automator67.engine.copies import Copy, join
 from automator67.engine.desired import App, Desired
 from automator67.engine.instances import desired_instances, place_part
 from automator67.engine.nodes.registry import Registry
@@ -25,6 +26,7 @@ from automator67.engine.plan.planner import plan
 from automator67.engine.plan.render import told
 from automator67.engine.record import CommitReporter
 from automator67.engine.secrets.delivery import Delivery
+from automator67.engine.secrets.errors import SecretError
 from automator67.engine.secrets.vault import Vault
 from automator67.engine.source import Source, SourceError
 from automator67.engine.store.database import Store
@@ -116,7 +118,7 @@ class Reconciler:
         if not todo.empty:
             observed = self._observe(desired, now)
             copies = join(observed)
-        self._tell(desired, observed)
+        self._tell(desired, observed, copies)
         self._reporter.report(desired, planned, observed, copies, now)
         return Outcome(desired.commit, not todo.empty, planned.wake_at, len(planned.actions), error)
 
@@ -189,7 +191,14 @@ class Reconciler:
         for a in todo.taken:
             log.info("%s", told(a), extra={"commit": desired.commit, "resource": a.resource})
 
-    def _tell(self, desired: Desired, observed: Observed) -> None:
+    def _opened(self, secret: str) -> str:
+        """Return the value of a secret, empty when it cannot be opened (the problems of the commit say why)."""
+        try:
+            return self.vault.value(secret).decode(errors="replace") if self.vault else ""
+        except SecretError:
+            return ""
+
+    def _tell(self, desired: Desired, observed: Observed, copies: Mapping[str, list[Copy]]) -> None:
         """Hand every node its complete desired state; what is the same as before wakes nobody."""
         crash.point("before-tell")
         specs = self._present_intents().specs
@@ -208,7 +217,8 @@ class Reconciler:
             return self._delivery.part(self.vault, app, a.instance, a.node, self._registry.key(a.node))
 
         nodes = [name for name, view in observed.nodes.items() if view.reported]
+        routes = edges(desired, observed.nodes, copies, healthy, self._opened)
         self._delivery.begin()
         for node, instances in desired_instances(observed.assignments, nodes, app_of, seal).items():
-            self._registry.set_desired(node, desired.settings.name, instances)
+            self._registry.set_desired(node, desired.settings.name, instances, routes.get(node))
         crash.point("after-tell")

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final
 
+from automator67.schemas.access_rules import access_findings
 from automator67.schemas.cron import cron_fault
 from automator67.schemas.findings import Finding
 from automator67.schemas.kinds import Kind
@@ -91,6 +92,10 @@ def _app(value: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("contradiction", ("source",), "an app has an image or a source, not both", "remove one")
     if not sources and "command" not in value:
         yield Finding("nothing-to-run", (), "there is nothing to run", "give it an image, a source or a command")
+    for key in ("ref", "path", "dockerfile"):
+        text = str(value.get("source", {}).get(key, ""))
+        if ".." in (text if key == "ref" else text.split("/")):
+            yield Finding("bad-path", ("source", key), f"{text!r} has .. in it", "write it without")
     if value.get("runtime") == "docker" and not sources:
         yield Finding("contradiction", ("runtime",), "the docker runtime needs an image or a source")
     if value.get("runtime") == "process" and "command" not in value:
@@ -107,6 +112,7 @@ def _app(value: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _health(value)
     yield from _volumes(value.get("volumes", ()))
     yield from _files(value)
+    yield from access_findings(value, frozenset(v["path"].rstrip("/") for v in value.get("volumes", ())))
     if isinstance(value.get("schedule"), str):
         yield from _times(value, "schedule", ())
     elif isinstance(value.get("schedule"), Mapping):
@@ -115,6 +121,9 @@ def _app(value: Mapping[str, Any]) -> Iterator[Finding]:
     if seconds(update.get("deadline", "5m")) <= seconds(update.get("healthy_for", "10s")):
         text = "no copy can be healthy long enough before the deadline"
         yield Finding("relation", ("update", "deadline"), text, "make deadline longer than healthy_for")
+    if "tcp" in value:
+        text = "a TCP port cannot be published: gateways speak HTTP (Caddy is released without its layer 4)"
+        yield Finding("unsupported", ("tcp",), text, "write port: and domain: for HTTP, or publish it by other means")
     if value.get("adopt") and value.get("replicas", 1) > 1:
         yield Finding("contradiction", ("adopt",), "one container cannot be several replicas", "write replicas: 1")
 

@@ -6,9 +6,24 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from automator67.engine.desired import App, Origin, Place, Probe, SecretFile, SecretRef, SecretUse, Update, Volume
+from automator67.engine.desired import (
+    Access,
+    App,
+    Mount,
+    Origin,
+    Place,
+    Probe,
+    SecretFile,
+    SecretRef,
+    SecretUse,
+    Update,
+    Volume,
+)
 
-_SKIP = frozenset({"name", "origin", "env", "health", "place", "update", "volumes", "files", "secrets"})
+_SKIP = frozenset({"name", "origin", "env", "health", "place", "update", "volumes", "files", "secrets", "access"}) | {
+    # The names of an app and who may pass are those of the present commit, whichever revision runs.
+    "sites", "tls", "allow", "basic",
+}  # fmt: skip
 
 
 def to_spec(app: App) -> dict[str, Any]:
@@ -24,6 +39,7 @@ def to_spec(app: App) -> dict[str, Any]:
         "volumes": [_flat(v) for v in app.volumes],
         "files": [_flat(f) for f in app.files],
         "secrets": [_flat(s) for s in app.secrets],
+        "access": _flat(app.access) | {"mounts": [_flat(m) for m in app.access.mounts]},
     }
 
 
@@ -41,6 +57,7 @@ def from_spec(spec: Mapping[str, Any]) -> App:
         volumes=tuple(_thaw(Volume, v) for v in spec["volumes"]),
         files=tuple(_thaw(SecretFile, f) for f in spec.get("files", ())),
         secrets=tuple(_thaw(SecretUse, s) for s in spec.get("secrets", ())),
+        access=_access(spec.get("access", {})),
         document=spec.get("document", {}),
         **simple,
     )
@@ -49,6 +66,11 @@ def from_spec(spec: Mapping[str, Any]) -> App:
 def same_source(spec: Mapping[str, Any], app: App) -> bool:
     """Whether a stored spec was made from the same files: the app's own, and those of its secrets."""
     return bool(spec["origin"][1] == app.origin.blob and spec.get("secrets", []) == [_flat(s) for s in app.secrets])
+
+
+def _access(data: Mapping[str, Any]) -> Access:
+    mounts = tuple(_thaw(Mount, m) for m in data.get("mounts", ()))
+    return _thaw(Access, {**data, "mounts": mounts})  # type: ignore[no-any-return]
 
 
 def _plain(value: Any) -> Any:

@@ -23,6 +23,7 @@ COMMANDS = {
     "keys": "keys:command",
     "rekey": "rekey:command",
     "secrets": "secrets:command",
+    "ca": "ca:command",
     "doctor": "doctor:command",
     "engine": "engine:command",
     "web": "web:command",

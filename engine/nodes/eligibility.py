@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from automator67.engine.capabilities import CAPABILITIES, unfit
 from automator67.engine.desired import App, Node
 from automator67.engine.observed import NodeView
+from automator67.schemas.messages.policy import Demands, Policy, refusal
 
 DISK_FULL = 0.9
 
@@ -39,6 +40,13 @@ def misplaced(app: App, node: Node | None, name: str) -> str:
     if node.drain:
         return f"node {name} is drained"
     return label_mismatch(app, node, labels_of(node))
+
+
+def access_refused(app: App, policy: Policy) -> str:
+    """Return which of the app's demands on its node the node's owner does not allow, or nothing."""
+    a = app.access
+    mounts = tuple((m.host, m.read_only) for m in a.mounts)
+    return refusal(Demands(a.privileged, a.host_network, mounts, a.capabilities, a.devices), policy)
 
 
 def label_mismatch(app: App, node: Node, labels: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -20,11 +20,12 @@ from aiohttp import web
 
 from automator67.engine.nodes.answers import take_answer
 from automator67.engine.nodes.certificates import Authority, CertificateError, identity_of
-from automator67.engine.nodes.messages import BadMessage, read_message
+from automator67.engine.nodes.messages import read_message
+from automator67.engine.nodes.refusals import errors, refusal
 from automator67.engine.nodes.registry import Conflict, IdentityRefused, Registry
 from automator67.engine.nodes.tasks import TaskBroker, TaskError
 from automator67.engine.nodes.tokens import TokenRefused, use_token
-from automator67.engine.store.database import Store, StoreUnavailable
+from automator67.engine.store.database import Store
 
 log = logging.getLogger("automator67.endpoint")
 
@@ -56,6 +57,7 @@ class Endpoint:
         broker: TaskBroker,
         *,
         cloud: Callable[[], str],
+        edges: Authority,
         heartbeat: Callable[[], float],
         on_change: Callable[[str], None],
         clock: Callable[[], float],
@@ -66,6 +68,7 @@ class Endpoint:
         self._store = store
         self._broker = broker
         self._cloud = cloud
+        self._edges = edges
         self._heartbeat = heartbeat
         self._on_change = on_change
         self._clock = clock
@@ -85,12 +88,13 @@ class Endpoint:
 
         self._registry.woken = woken
         self._broker.wake = self._wake
-        app = web.Application(client_max_size=MAX_BODY, middlewares=[_errors])
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[errors])
         app.router.add_get("/v1/ca", self._get_ca)
         app.router.add_post("/v1/enroll", self._enroll)
         app.router.add_post("/v1/renew", self._renew)
         app.router.add_post("/v1/heartbeat", self._beat)
         app.router.add_get("/v1/desired", self._desired)
+        app.router.add_post("/v1/edge", self._edge)
         app.router.add_post("/v1/tasks/{id}", self._task)
         self._runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, keepalive_timeout=KEEP_SECONDS, shutdown_timeout=2.0
@@ -116,15 +120,15 @@ class Endpoint:
         tls = request.transport.get_extra_info("ssl_object") if request.transport else None
         der = tls.getpeercert(binary_form=True) if tls is not None else None
         if der is None:
-            raise _refusal(401, "this request needs the node's certificate", "join: automator67 node join URL TOKEN")
+            raise refusal(401, "this request needs the node's certificate", "join: automator67 node join URL TOKEN")
         try:
             node = self._registry.admit(self._identities(der))
         except CertificateError as error:
-            raise _refusal(401, str(error), "join with a new token") from error
+            raise refusal(401, str(error), "join with a new token") from error
         except IdentityRefused as error:
-            raise _refusal(403, str(error), "automator67 node token NAME makes a new token") from error
+            raise refusal(403, str(error), "automator67 node token NAME makes a new token") from error
         if not self._allowed(node):
-            raise _refusal(429, "too many requests from this node", "slow down")
+            raise refusal(429, "too many requests from this node", "slow down")
         return node
 
     def _allowed(self, node: str) -> bool:
@@ -151,9 +155,9 @@ class Endpoint:
             issued = self._authority.sign(message["csr"], self._cloud(), node)
         except TokenRefused as error:
             log.warning("enrolment refused from %s: %s", request.remote, error)
-            raise _refusal(403, str(error), "automator67 node token NAME makes a new token") from error
+            raise refusal(403, str(error), "automator67 node token NAME makes a new token") from error
         except CertificateError as error:
-            raise _refusal(422, str(error), "") from error
+            raise refusal(422, str(error), "") from error
         await asyncio.to_thread(self._registry.enrolled, node, issued.serial, issued.expires)
         await asyncio.to_thread(self._authority.set_revoked, node, None)
         log.info("node joined", extra={"node": node})
@@ -170,9 +174,25 @@ class Endpoint:
             node = self._registry.admit(identity)
             issued = self._authority.sign(message["csr"], self._cloud(), node)
         except (CertificateError, IdentityRefused) as error:
-            raise _refusal(403, str(error), "automator67 node token NAME makes a new token") from error
+            raise refusal(403, str(error), "automator67 node token NAME makes a new token") from error
         self._registry.renewed(node, issued.serial, issued.expires)
         return web.json_response({"certificate": issued.pem, "ca": self._authority.pem})
+
+    async def _edge(self, request: web.Request) -> web.Response:
+        """Certify the proxy of the node that asks, and, for a gateway, the names that nobody else vouches for."""
+        node = self._node(request)
+        message = read_message("edge", await request.read())
+        desired = self._registry.desired(node)
+        if desired is None or desired.names is None:
+            raise refusal(409, f"node {node} has no edge", "")
+        try:
+            own = self._edges.sign_edge(message["csr"], self._cloud(), node, [f"{node}.node.a67"])
+            names = desired.names
+            site = self._edges.sign_edge(message["csr"], self._cloud(), node, names).pem if names else ""
+        except CertificateError as error:
+            raise refusal(422, str(error), "") from error
+        answer = {"identity": own.pem, "site": site, "names": list(names), "ca": self._edges.pem}
+        return web.json_response(answer | {"expires": own.expires})
 
     async def _beat(self, request: web.Request) -> web.Response:
         node = self._node(request)
@@ -180,7 +200,7 @@ class Endpoint:
         try:
             changed = self._registry.heartbeat(node, message)
         except Conflict as error:
-            raise _refusal(409, str(error), "remove one of the two, or join it as another node") from error
+            raise refusal(409, str(error), "remove one of the two, or join it as another node") from error
         if changed:
             self._on_change(f"node {node} reported something new")
         desired = self._registry.desired(node)
@@ -198,7 +218,7 @@ class Endpoint:
         try:
             wait = min(MAX_WAIT, max(0.0, float(request.query.get("wait", "50"))))
         except ValueError:
-            raise _refusal(422, "wait is not a number of seconds", "") from None
+            raise refusal(422, "wait is not a number of seconds", "") from None
         self._registry.hold(node)
         mine = asyncio.Event()
         if older := self._held.get(node):
@@ -239,45 +259,12 @@ class Endpoint:
 
     def _refuse_revoked(self, node: str) -> None:
         if self._registry.is_revoked(node):
-            raise _refusal(403, f"node {node} is revoked", "automator67 node token NAME makes a new token")
+            raise refusal(403, f"node {node} is revoked", "automator67 node token NAME makes a new token")
 
     async def _task(self, request: web.Request) -> web.StreamResponse:
         node = self._node(request)
         try:
             task = self._broker.start(node, request.match_info["id"])
         except TaskError as error:
-            raise _refusal(404, str(error), "") from error
+            raise refusal(404, str(error), "") from error
         return await take_answer(request, task, lambda line: self._redact(line, FREE_TEXTS))
-
-
-@web.middleware
-async def _errors(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Answer every refusal as one line of JSON; nothing that a client sends ends in a traceback."""
-    try:
-        return await handler(request)
-    except BadMessage as error:
-        return _answer_error(422, str(error), "see docs/protocol.md")
-    except StoreUnavailable as error:
-        return _answer_error(503, str(error), "try again")
-    except web.HTTPException as error:
-        if error.status == 413:
-            return _answer_error(413, "the body is larger than 1 MiB", "")
-        if error.content_type == "application/json":
-            raise
-        return _answer_error(error.status, error.reason, "")
-
-
-def _answer_error(status: int, text: str, hint: str) -> web.Response:
-    return web.json_response({"error": text, "hint": hint}, status=status)
-
-
-def _refusal(status: int, text: str, hint: str) -> web.HTTPException:
-    body = json.dumps({"error": text, "hint": hint})
-    kinds: dict[int, Any] = {
-        401: web.HTTPUnauthorized, 403: web.HTTPForbidden, 404: web.HTTPNotFound, 409: web.HTTPConflict,
-        422: web.HTTPUnprocessableEntity, 429: web.HTTPTooManyRequests,
-    }  # fmt: skip
-    error: web.HTTPException = kinds[status](text=body, content_type="application/json")
-    return error

@@ -5,17 +5,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from automator67.engine.instances import NodeDesired
 from automator67.engine.nodes.judgement import Signs
 from automator67.engine.nodes.reading import Report
 from automator67.engine.store.nodes import NodeRecord
-
-
-@dataclass(frozen=True, slots=True)
-class NodeDesired:
-    """A node's complete desired state: its revision (a hash of the content) and the message as JSON bytes."""
-
-    rev: str
-    body: bytes
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from automator67.engine.capabilities import unfit
 from automator67.engine.desired import App, Node
-from automator67.engine.nodes.eligibility import closed, label_mismatch, labels_of
+from automator67.engine.nodes.eligibility import access_refused, closed, label_mismatch, labels_of
 from automator67.engine.observed import NodeView
 from automator67.schemas.units import human_bytes
 
@@ -107,7 +107,7 @@ class Ledger:
 
     def candidates(self, app: App) -> list[tuple[_Room, str]]:
         """Return every node with the reason why the app's declaration excludes it; the same for equal demands."""
-        key = (app.runtime, app.place.require, app.place.avoid, *(unfit(kind, app) for kind in self._kinds))
+        key = (app.runtime, app.place.require, app.place.avoid, app.access, *(unfit(kind, app) for kind in self._kinds))
         found = self._candidates.get(key)
         if found is None:
             found = [(room, room.closed or _excluded(app, room)) for room in self._rooms.values()]
@@ -161,7 +161,8 @@ def _room(node: Node, view: NodeView | None) -> _Room:
 def _excluded(app: App, room: _Room) -> str:
     if app.runtime not in room.view.runtimes:
         return f"it does not offer the {app.runtime} runtime"
-    return unfit(room.node.kind, app) or label_mismatch(app, room.node, room.labels)
+    fit = unfit(room.node.kind, app) or label_mismatch(app, room.node, room.labels)
+    return fit or access_refused(app, room.view.policy)
 
 
 def _full(app: App, room: _Room) -> str:

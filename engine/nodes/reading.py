@@ -13,6 +13,7 @@ from typing import Any
 
 from automator67.engine.desired import Runtime
 from automator67.engine.observed import Foreign, Instance, NodeState, NodeView
+from automator67.schemas.messages.policy import NOTHING, Policy, read_policy
 
 _RUNTIMES: frozenset[Runtime] = frozenset({"docker", "process"})
 
@@ -30,6 +31,10 @@ class Report:
     memory: int = 0
     disk: int = 0
     applied: str = ""
+    policy: Policy = NOTHING
+    address: str = ""
+    proxy: int = 0
+    fingerprint: str = ""
 
 
 def read_report(node: str, message: Mapping[str, Any], now: float, before: Report | None = None) -> Report:
@@ -38,6 +43,7 @@ def read_report(node: str, message: Mapping[str, Any], now: float, before: Repor
     known = {i.id: i for i in before.instances} if before else {}
     capacity = message.get("capacity", {})
     runtimes = message.get("runtimes", {})
+    edge = message.get("edge", {})
     troubles = [f"{name} is {state}" for name, state in sorted(runtimes.items()) if state != "ok"]
     return Report(
         tuple(
@@ -50,11 +56,19 @@ def read_report(node: str, message: Mapping[str, Any], now: float, before: Repor
         ),
         frozenset((str(v["app"]), int(v["slot"])) for v in message.get("volumes", [])),
         frozenset(r for r in _RUNTIMES if runtimes.get(r) == "ok"),
-        (*troubles, *(str(c) for c in message.get("conditions", []))),
+        (
+            *troubles,
+            *(str(c) for c in message.get("conditions", [])),
+            *([str(edge["problem"])] if edge.get("problem") else []),
+        ),
         float(capacity.get("cpu", 0)),
         int(capacity.get("memory", 0)),
         int(capacity.get("disk", 0)),
         str(message.get("rev_applied", "")),
+        _policy(message.get("policy", {})),
+        str(message.get("agent", {}).get("address", "")),
+        int(edge.get("proxy", 0)),
+        str(edge.get("fingerprint", "")),
     )
 
 
@@ -67,8 +81,17 @@ def view_of(
     return NodeView(
         name, state, reason, seen, fresh and report is not None, r.cpu, r.memory, r.disk,
         float(usage.get("cpu", 0)), int(usage.get("memory", 0)), int(usage.get("disk", 0)),
-        r.runtimes, r.instances, r.foreign, volumes=r.volumes, failures=failures, applied=r.applied,
+        r.runtimes, r.instances, r.foreign, volumes=r.volumes, failures=failures, policy=r.policy, applied=r.applied,
+        address=r.address, proxy=r.proxy, fingerprint=r.fingerprint,
     )  # fmt: skip
+
+
+def _policy(reported: Mapping[str, Any]) -> Policy:
+    try:
+        return read_policy(reported)
+    except ValueError:
+        # An agent of another version: what is not understood is no permission.
+        return NOTHING
 
 
 def _instance(node: str, raw: Mapping[str, Any], offset: float, now: float) -> Instance:

@@ -6,7 +6,6 @@ store gets what changed, in batches; it is read only at the start.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from automator67.engine.desired import Node, Settings
-from automator67.engine.instances import content_revision
+from automator67.engine.instances import NodeDesired, node_desired
 from automator67.engine.nodes.certificates import AGENT_LIFE, Identity
-from automator67.engine.nodes.entry import Entry, NodeDesired, signs_of
+from automator67.engine.nodes.entry import Entry, signs_of
 from automator67.engine.nodes.judgement import Verdict, judge_nodes
 from automator67.engine.nodes.reading import read_report, view_of
 from automator67.engine.observed import NodeView
@@ -249,18 +248,18 @@ class Registry:
             record.last_seen, fresh=entry.fresh, failures=failures,
         )  # fmt: skip
 
-    def set_desired(self, node: str, cloud: str, instances: Sequence[Mapping[str, Any]]) -> str:
+    def set_desired(
+        self, node: str, cloud: str, instances: Sequence[Mapping[str, Any]], edge: Mapping[str, Any] | None = None
+    ) -> str:
         """Set the complete desired state of a node; return its revision. What is the same wakes nobody."""
-        content = {"node": node, "cloud": cloud, "instances": instances}
-        rev = content_revision(content)
+        told = node_desired(node, cloud, instances, edge)
         with self._lock:
             entry = self._nodes.get(node)
-            if entry is None or (entry.desired is not None and entry.desired.rev == rev):
-                return rev
-            body = json.dumps({"proto": 1, "rev": rev, **content}, ensure_ascii=False).encode()
-            entry.desired = NodeDesired(rev, body)
+            if entry is None or (entry.desired is not None and entry.desired.rev == told.rev):
+                return told.rev
+            entry.desired = told
         self.woken(node)
-        return rev
+        return told.rev
 
     def desired(self, node: str) -> NodeDesired | None:
         """Return the desired state of a node, None while the engine does not know it."""

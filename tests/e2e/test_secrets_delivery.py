@@ -127,8 +127,14 @@ def test_a_container_has_its_files_before_it_starts_and_after_docker_restarts_it
 
     wait_for("Docker to restart it", again)
     assert run("cat /tmp/at-start") == "container-value"
-    # As after a reboot: it does not run, and the tmpfs is empty.
+    # As after a reboot: Docker starts it by itself, but the tmpfs is empty.
     where = directory(cloud.name, "one", box.labels["a67.instance"])
+    (process,) = [p[1] for p in box.top()["Processes"] if "sleep" in p[-1] and "sh -c" not in p[-1]][:1]
+    before = box.attrs["State"]["StartedAt"]
+    shutil.rmtree(where)
+    os.kill(int(process), 9)
+    wait_for("the agent to start it with its file", lambda: again() and run("cat /tmp/at-start") == "container-value")
+    before = box.attrs["State"]["StartedAt"]
     box.stop(timeout=0)
     shutil.rmtree(where, ignore_errors=True)
     wait_for("the agent to start it with its file", lambda: again() and run("cat /tmp/at-start") == "container-value")

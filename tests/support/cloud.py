@@ -207,7 +207,8 @@ class Cloud:
     def start_agent(self, node: str, *more: str) -> subprocess.Popen[bytes]:
         """Start (again) the agent of a node that has joined."""
         argv = [sys.executable, "-m", "automator67.agent", "run", "--state", str(self.agent_state(node))]
-        return self.start(f"agent-{node}", [*argv, "--runtime", self.runtime, *more])
+        anywhere = [word for what in ("--proxy", "--http", "--https") for word in (what, "127.0.0.1:0")]
+        return self.start(f"agent-{node}", [*argv, "--runtime", self.runtime, *anywhere, *more])
 
     def up(self) -> None:
         """Start everything: engine, page, and the agents of all nodes."""

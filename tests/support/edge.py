@@ -164,21 +164,28 @@ class EdgeUnderTest:
 
     def request(self, host: str, path: str = "/", *, method: str = "GET", body: bytes = b"", **headers: str) -> Reply:
         """Ask over HTTPS as somebody who trusts the cloud's CA."""
-        context = ssl.create_default_context(cadata=self.authority.pem)
-        with (
-            socket.create_connection(("127.0.0.1", self.status["https"]), 20) as raw,
-            context.wrap_socket(raw, server_hostname=host) as tls,
-        ):
-            tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            head = {"Host": host, "Content-Length": str(len(body)), "Connection": "close"} | {
-                k.replace("_", "-"): v for k, v in headers.items()
-            }
-            lines = [f"{method} {path} HTTP/1.1", *(f"{k}: {v}" for k, v in head.items()), "", ""]
-            tls.sendall("\r\n".join(lines).encode() + body)
-            answer = b""
-            while chunk := tls.recv(65536):
-                answer += chunk
-        return Reply(answer)
+        return ask(self.status["https"], self.authority.pem, host, path, method=method, body=body, **headers)
+
+
+def ask(
+    port: int, ca: str, host: str, path: str = "/", *, method: str = "GET", body: bytes = b"", **headers: str
+) -> Reply:
+    """Ask 127.0.0.1 over HTTPS for a host, trusting one CA. Raises OSError."""
+    context = ssl.create_default_context(cadata=ca)
+    with (
+        socket.create_connection(("127.0.0.1", port), 20) as raw,
+        context.wrap_socket(raw, server_hostname=host) as tls,
+    ):
+        tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        head = {"Host": host, "Content-Length": str(len(body)), "Connection": "close"} | {
+            k.replace("_", "-"): v for k, v in headers.items()
+        }
+        lines = [f"{method} {path} HTTP/1.1", *(f"{k}: {v}" for k, v in head.items()), "", ""]
+        tls.sendall("\r\n".join(lines).encode() + body)
+        answer = b""
+        while chunk := tls.recv(65536):
+            answer += chunk
+    return Reply(answer)
 
 
 class Reply:
@@ -189,4 +196,15 @@ class Reply:
         first, *lines = head.decode().split("\r\n")
         self.status = int(first.split(" ")[1]) if first else 0
         self.headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines)}
+        if self.headers.get("transfer-encoding") == "chunked":
+            body = _joined(body)
         self.text = body.decode(errors="replace")
+
+
+def _joined(chunked: bytes) -> bytes:
+    body = b""
+    while chunked:
+        size, _, rest = chunked.partition(b"\r\n")
+        length = int(size, 16)
+        body, chunked = body + rest[:length], rest[length + 2 :]
+    return body

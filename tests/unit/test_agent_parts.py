@@ -17,8 +17,8 @@ from automator67.agent.joining import JoinError, parse_token
 from automator67.agent.link import Place, place_of
 from automator67.agent.logs_task import FrameReader, Line, LogsTask, task_of
 from automator67.agent.metrics import Meter, cgroup_of
+from automator67.agent.offer import offered
 from automator67.agent.options import UsageError, parse
-from automator67.agent.resident import offered
 from automator67.agent.retry import after_failure, chance, reconnect_delay
 from automator67.agent.unit import unit
 

@@ -121,7 +121,7 @@ def test_only_what_matters_is_told_at_once() -> None:
     entry = instance_entry(WEB, SEEN, Knowledge(use=Use(0.1, 5)), 44.0, CLOCK, "a67-")
     report = {
         "instances": [entry], "rev_seen": "r", "rev_applied": "r", "runtimes": {}, "foreign": [], "volumes": [],
-        "conditions": [], "usage": {"cpu": 1},
+        "conditions": [], "policy": {}, "edge": {}, "usage": {"cpu": 1},
     }  # fmt: skip
     later = report | {"instances": [entry | {"cpu": 0.9, "memory": 9, "since": 1.0}], "usage": {"cpu": 2}}
     assert significant(report) == significant(later)

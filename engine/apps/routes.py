@@ -1,0 +1,140 @@
+"""Which requests go where: the part of a node's desired state that its gateway and its proxy need. Pure.
+
+Every gateway is told all sites it serves and which copies take requests now; every other node that runs such copies
+is told of these alone, so that its proxy can pass on what gateways send. docs/protocol.md has the shape ("edge").
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from automator67.engine.copies import Copy
+from automator67.engine.desired import App, Desired, Node, Site
+from automator67.engine.observed import NodeView
+
+LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test")
+"""Names that no public authority can vouch for (RFC 6761, 6762, 8375, and what home networks use)."""
+NOBODY = "!"
+"""Stands for the hash of a password that cannot be opened: nobody passes."""
+
+Edge = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A copy that takes requests now, and its share of them: one of weight 2 gets twice what one of weight 1 gets."""
+
+    instance: str
+    node: str
+    weight: int = 1
+
+
+Traffic = Callable[[App, Sequence[Copy]], Iterable[Share]]
+"""Tells which copies of an app take requests now."""
+Opened = Callable[[str], str]
+"""Returns the value of a secret by name, or an empty text when it cannot be opened."""
+
+
+def edges(
+    desired: Desired,
+    views: Mapping[str, NodeView],
+    copies: Mapping[str, Sequence[Copy]],
+    traffic: Traffic,
+    opened: Opened,
+) -> dict[str, Edge]:
+    """Return what the edge of each node is told, for the nodes that have one."""
+    gateways = {n: node for n, node in desired.nodes.items() if node.gateway and n in views}
+    if not gateways:
+        return {}
+    routed = [app for app in desired.apps.values() if app.sites and app.port is not None and not app.unsupported]
+    shares = {app.name: sorted(traffic(app, copies.get(app.name, ())), key=lambda s: s.instance) for app in routed}
+    peers = sorted(views[g].fingerprint for g in gateways if views[g].fingerprint)
+    sites = [_site(app, site, opened) for app in sorted(routed, key=lambda a: a.name) for site in app.sites]
+    found = {name: _gateway(node, sites, shares, desired, views, peers) for name, node in sorted(gateways.items())}
+    for name in sorted({s.node for mine in shares.values() for s in mine} - set(gateways)):
+        here = {app: [s for s in mine if s.node == name] for app, mine in shares.items()}
+        here = {app: mine for app, mine in here.items() if mine}
+        own = [{"host": s["host"], "path": s["path"], "app": s["app"]} for s in sites if s["app"] in here]
+        found[name] = {
+            "gateway": None, "sites": own, "apps": _targets(here), "nodes": {}, "peers": peers, "names": [],
+        }  # fmt: skip
+    return found
+
+
+def healthy(_app: App, copies: Sequence[Copy]) -> list[Share]:
+    """Return equal shares for every copy that serves and is not about to stop.
+
+    A node that has not reported yet to an engine that just started is believed: its copies served before.
+    """
+    return [Share(c.instance, c.node) for c in copies if not c.stopping and (c.healthy or _believed(c))]
+
+
+def _believed(c: Copy) -> bool:
+    return c.assigned and not c.known and not c.lost
+
+
+def is_local(host: str) -> bool:
+    """Whether no public authority can give a certificate for a name, so that the cloud's own has to."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host or f".{host}".endswith(LOCAL_SUFFIXES)
+    return True
+
+
+def _gateway(
+    node: Node,
+    sites: Sequence[Mapping[str, Any]],
+    shares: Mapping[str, Sequence[Share]],
+    desired: Desired,
+    views: Mapping[str, NodeView],
+    peers: Sequence[str],
+) -> Edge:
+    options = node.document.get("gateway")
+    options = options if isinstance(options, Mapping) else {}
+    only = {str(d) for d in options.get("domains", ())}
+    served = [s for s in sites if not only or s["host"] in only]
+    apps = {s["app"] for s in served}
+    mine = {app: shares[app] for app in sorted(apps) if app in shares}
+    nodes = {s.node for places in mine.values() for s in places} | {node.name}
+    addresses = {n: _address(desired.nodes.get(n), views.get(n)) for n in sorted(nodes)}
+    return {
+        "gateway": {"acme_email": str(options.get("acme_email", ""))},
+        "sites": served,
+        "apps": _targets(mine),
+        "nodes": {n: a for n, a in addresses.items() if a},
+        "peers": list(peers),
+        "names": sorted({s["host"] for s in served if s["tls"] == "internal"}),
+    }
+
+
+def _targets(shares: Mapping[str, Sequence[Share]]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        app: [{"instance": s.instance, "node": s.node, "weight": s.weight} for s in mine]
+        for app, mine in shares.items()
+    }
+
+
+def _site(app: App, site: Site, opened: Opened) -> dict[str, Any]:
+    return {
+        "host": site.host,
+        "path": site.path,
+        "app": app.name,
+        "redirect": site.redirect,
+        "allow": list(app.allow),
+        "basic": {user: opened(secret.name).strip() or NOBODY for user, secret in app.basic},
+        "tls": "internal" if app.tls == "internal" or is_local(site.host.removeprefix("*.")) else "acme",
+    }
+
+
+def _address(node: Node | None, view: NodeView | None) -> str:
+    """Return where a node's proxy is reached: by what the commit says, else by what the node reports."""
+    if view is None or not view.proxy:
+        return ""
+    host = (node.address if node else "") or view.address
+    if not host:
+        return ""
+    return f"[{host}]:{view.proxy}" if ":" in host else f"{host}:{view.proxy}"
