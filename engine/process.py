@@ -207,6 +207,10 @@ class Engine:
         return {"commit": outcome.commit, "remaining": outcome.remaining, "error": self._redactor.text(outcome.error)}
 
     async def _token(self, node: str, ttl: float) -> Mapping[str, Any]:
+        desired = self._reconciler.desired
+        if desired is not None and node in desired.nodes and (kind := desired.nodes[node].kind) != "agent":
+            raise ControlError(f"node {node} is of kind {kind}: no agent can join as it")
+
         def make() -> Mapping[str, Any]:
             with self._store.begin() as tx:
                 token = make_token(tx, node, self._authority.fingerprint, steady_now(), ttl)

@@ -135,6 +135,25 @@ def test_any_sequence_of_commits_converges_and_never_serves_with_less(
         floor = replicas
 
 
+@given(KINDS, st.integers(1, 4), st.data())
+def test_a_drained_place_hands_over_without_serving_less(kinds: list[str], replicas: int, data: st.DataObject) -> None:
+    kinds = [*kinds, "swarm", "agent"]
+    world, nodes = mixed(kinds), nodes_of(kinds)
+    drained = data.draw(st.sampled_from(sorted(nodes)))
+    floor = 0
+    for commit, drain in (("c1", False), ("c2", True)):
+        nodes[drained] = replace(nodes[drained], drain=drain)
+        wanted = desired(app(replicas=replicas), nodes=nodes, commit=commit)
+        for _ in range(80):
+            world.apply(plan(wanted, world.observed(), world.now), wanted)
+            world.converge()
+            world.now += 1.0
+            assert world.serving("blog") >= floor
+        floor = replicas
+    assert sorted(i.slot for i in world.running.values()) == list(range(replicas))
+    assert drained not in {node for _, node in world.running}
+
+
 @given(KINDS.filter(lambda kinds: "swarm" in kinds), st.integers(1, 4))
 def test_a_bad_revision_goes_back_on_every_kind(kinds: list[str], replicas: int) -> None:
     world, nodes = mixed(kinds), nodes_of(kinds)

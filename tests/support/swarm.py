@@ -130,7 +130,8 @@ class PrivateSwarm:
         for process in self._relays:
             process.kill()
             process.communicate()
-        self.stop()
+        # Asked nicely, it would wait for every copy; nothing of it is needed any more.
+        self.stop(signal.SIGKILL)
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 if entry.name.isdigit() and str(self.directory).encode() in (entry / "cmdline").read_bytes():

@@ -22,7 +22,11 @@ from automator67.engine.places.swarm.reading import epoch_seconds, read, task_of
 from automator67.engine.places.swarm.spec import APP, CLOUD, MARK, NODE, differences, service_spec
 
 T = TypeVar("T")
-EVENT_TYPES = ["service", "container", "node"]
+EVENTS = {
+    "type": ["service", "container", "node"],
+    "event": ["create", "update", "remove", "start", "die", "oom", "health_status"],
+}
+"""What may change what is seen. Not the start and end of every health check's command."""
 EVENTS_PAUSE = 2.0
 """How long to wait before listening again after the stream of events broke."""
 
@@ -185,7 +189,7 @@ class SwarmPlace:
             with contextlib.suppress(requests.RequestException, DockerException, OSError, ValueError, PlaceError):
                 client = connect(self._url, self._credentials)
                 url = f"{client.base_url}/v{client.api_version}/events"
-                query = {"filters": json.dumps({"type": EVENT_TYPES})}
+                query = {"filters": json.dumps(EVENTS)}
                 # The read ends now and then by itself, so that a closed place does not keep a thread.
                 with client.get(url, params=query, stream=True, timeout=(TIMEOUT_SECONDS, 30.0)) as answer:
                     for _ in answer.iter_lines(chunk_size=1):
