@@ -20,6 +20,7 @@ from automator67.engine.desired import (
     SecretRef,
     Settings,
     Site,
+    Source,
     Update,
     Volume,
     revision_hash,
@@ -27,7 +28,7 @@ from automator67.engine.desired import (
 from automator67.schemas.units import seconds, size_bytes
 
 Document = Mapping[str, Any]
-_LATER = ("schedule", "source", "before", "image_policy")
+_LATER = ("schedule", "before", "image_policy")
 """Keys of an app that are valid but that this version's engine cannot act on."""
 
 
@@ -126,6 +127,8 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
         user=None if user is None else str(user),
         files=files,
         access=access,
+        source=_source(document.get("source")),
+        registry=_mapping(document.get("registry")).get("secret", ""),
         unsupported=_unsupported(document),
         document=document,
         rev=rev,
@@ -149,6 +152,14 @@ def _unsupported(document: Document) -> tuple[str, ...]:
     if strategy != "rolling":
         found.append(f"update.strategy: {strategy}")
     return tuple(found)
+
+
+def _source(value: Any) -> Source | None:
+    s = _mapping(value)
+    if not s:
+        return None
+    path = s.get("path", ".").strip("/") or "."
+    return Source(s["git"], s.get("ref", "main"), path, s.get("dockerfile", "Dockerfile"))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -114,6 +114,17 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where an app is built from: a folder of a git repository. ``commit`` is what ``ref`` means, once it is known."""
+
+    git: str
+    ref: str = "main"
+    path: str = "."
+    dockerfile: str = "Dockerfile"
+    commit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where an app may run: ``require`` are node labels (``region``, ``provider`` and ``node`` count as labels)."""
 
@@ -160,6 +171,11 @@ class App:
     """The secrets of ``env`` and ``files``; their fingerprints are part of ``rev``."""
     blocked: str = ""
     """Why the app cannot be acted on now, such as a secret that does not open; what runs is left as it is."""
+    source: Source | None = None
+    registry: str = ""
+    """The name of the secret with which the registry lets us in; empty: none is needed."""
+    awaits: str = ""
+    """What must be found out before there is a revision, in words; such an app stays as it was deployed."""
     unsupported: tuple[str, ...] = ()
     """Keys that are valid but that this version's engine cannot act on; such an app is planned as blocked."""
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)

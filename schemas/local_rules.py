@@ -108,6 +108,9 @@ def _app(value: Mapping[str, Any]) -> Iterator[Finding]:
     if size_bytes(memory) < LEAST_MEMORY:
         hint = f"write for example {memory}Mi" if isinstance(memory, int) else "write for example 16Mi"
         yield Finding("out-of-range", ("resources", "memory"), f"{human_bytes(size_bytes(memory))} is too little", hint)
+    for key in ("path", "dockerfile"):
+        if ".." in value.get("source", {}).get(key, "").split("/"):
+            yield Finding("out-of-range", ("source", key), "it must not lead out with '..'", "name a folder below it")
     yield from _commands(value)
     yield from _health(value)
     yield from _volumes(value.get("volumes", ()))

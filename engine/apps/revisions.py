@@ -16,11 +16,13 @@ from automator67.engine.desired import (
     SecretFile,
     SecretRef,
     SecretUse,
+    Source,
     Update,
     Volume,
 )
 
 _SKIP = frozenset({"name", "origin", "env", "health", "place", "update", "volumes", "files", "secrets", "access"}) | {
+    "source",
     # The names of an app and who may pass are those of the present commit, whichever revision runs.
     "sites", "tls", "allow", "basic",
 }  # fmt: skip
@@ -40,6 +42,7 @@ def to_spec(app: App) -> dict[str, Any]:
         "files": [_flat(f) for f in app.files],
         "secrets": [_flat(s) for s in app.secrets],
         "access": _flat(app.access) | {"mounts": [_flat(m) for m in app.access.mounts]},
+        "source": _flat(app.source) if app.source else None,
     }
 
 
@@ -58,6 +61,7 @@ def from_spec(spec: Mapping[str, Any]) -> App:
         files=tuple(_thaw(SecretFile, f) for f in spec.get("files", ())),
         secrets=tuple(_thaw(SecretUse, s) for s in spec.get("secrets", ())),
         access=_access(spec.get("access", {})),
+        source=_thaw(Source, spec["source"]) if spec.get("source") else None,
         document=spec.get("document", {}),
         **simple,
     )

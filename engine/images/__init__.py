@@ -1,0 +1,1 @@
+"""Where images come from: registries, git sources, what a name means today."""
