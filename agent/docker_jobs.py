@@ -12,7 +12,7 @@ import docker
 from docker.errors import APIError, ImageNotFound, NotFound
 from docker.types import LogConfig, Mount
 
-from automator67.agent import docker_secrets, naming, secret_files
+from automator67.agent import docker_secrets, image_jobs, naming, secret_files
 from automator67.agent.docker_read import epoch_seconds
 from automator67.agent.images import Image, images_to_remove
 
@@ -36,7 +36,7 @@ class JobError(Exception):
 def do(job: str, args: Mapping[str, Any], socket: str, progress: Progress) -> Any:
     """Do one job and return its result. Raises JobError or what the SDK raises."""
     try:
-        return _JOBS[job](_client(socket), args, progress)
+        return _JOBS[job](_client(socket), {**args, "socket": socket}, progress)
     except APIError as e:
         raise JobError(_words(e)) from None
 
@@ -51,7 +51,7 @@ def _client(socket: str) -> docker.APIClient:
 
 def _create(client: docker.APIClient, args: Mapping[str, Any], progress: Progress) -> str:
     """Make and start a container and return its id; what is already there is used."""
-    _need_image(client, args["image"], progress)
+    _need_image(client, args, progress)
     for volume in args["volumes"]:
         _need_volume(client, volume)
     contents = docker_secrets.opened(args["secrets"])
@@ -109,12 +109,16 @@ def _existing(client: docker.APIClient, args: Mapping[str, Any]) -> str:
     return str(doc["Id"])
 
 
-def _need_image(client: docker.APIClient, image: str, progress: Progress) -> None:
+def _need_image(client: docker.APIClient, args: Mapping[str, Any], progress: Progress) -> None:
+    image = args["image"]
     try:
         client.inspect_image(image)  # type: ignore[no-untyped-call]
         return
     except ImageNotFound:
         pass
+    if image.startswith(naming.BUILT):
+        image_jobs.fetch(client, args["socket"], args["state"], image, progress)
+        return
     progress(f"pulling {image}")
     try:
         _pull(client, image, progress)

@@ -63,6 +63,7 @@ def create_args(w: Wanted, state: str, cloud: str, node: str, prefix: str) -> di
         "stop_timeout": math.ceil(w.stop_timeout),
         "user": w.user,
         "secrets": box.request(w, state, cloud, node),
+        "state": state,
         "privileged": w.access.privileged,
         "network": "host" if w.access.host_network else None,
         "mounts": [{"host": m.host, "path": m.path, "read_only": m.read_only} for m in w.access.mounts],

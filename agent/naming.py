@@ -7,6 +7,8 @@ from __future__ import annotations
 DOCKER_PORTS = range(20_000, 20_500)
 PROCESS_PORTS = range(20_500, 21_000)
 
+BUILT = "a67/"
+"""How the names of images begin that the cloud builds itself: nodes have them from each other, by way of the engine."""
 CLOUD, NODE, APP = "a67.cloud", "a67.node", "a67.app"
 INSTANCE, SLOT, REV, EPOCH, VOLUME = "a67.instance", "a67.slot", "a67.rev", "a67.epoch", "a67.volume"
 

@@ -18,6 +18,7 @@ from automator67.agent.docker_http import DockerApi
 from automator67.agent.docker_watch import DockerWatch
 from automator67.agent.edges import Edges
 from automator67.agent.helper import Answer, Helper, Progress
+from automator67.agent.image_tasks import ImageTasks
 from automator67.agent.keeper import Keeper
 from automator67.agent.last_desired import LastDesired
 from automator67.agent.link import Link, place_of
@@ -94,6 +95,7 @@ class Resident:
         self._last = LastDesired(self._helper, options.state, member, say)
         self._tasks = LogTasks(self._link, self._keeper, self._api, self._processes, post)
         self._edges = Edges(options.state, options.edge, self._link, self._helper, post, self._say_new)
+        self._images = ImageTasks(self._helper, memory, options.state)
         self._upkeep = Upkeep(self._keeper, self._helper, self._processes, post)
         self._stopping = False
         self._beat_due = False
@@ -245,6 +247,8 @@ class Resident:
             self._say_new(self._renewal.take_installed(answer.ok, answer.result, answer.error))
             if answer.ok:
                 self._contact.renew()
+        elif kind == "image":
+            self._say_new(self._images.answered(answer))
         elif kind == "collect" and answer.ok and answer.result:
             say(f"removed images that nobody needs: {', '.join(answer.result)}")
 
@@ -261,6 +265,7 @@ class Resident:
         self._contact.heard()
         for task in doc.get("tasks") or ():
             self._tasks.take(task)
+            self._images.take(task)
         if "instances" not in doc:
             return
         # Whatever it says, work is about to come.

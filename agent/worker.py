@@ -22,6 +22,8 @@ from typing import Any
 Progress = Callable[[str], None]
 
 _AT_ONCE = 4
+_LONG = frozenset({"build", "export"})
+"""Jobs that may take an hour: each has a thread of its own, so that nobody waits for one."""
 
 
 def main() -> None:
@@ -48,7 +50,11 @@ def main() -> None:
     for _ in range(_AT_ONCE):
         threading.Thread(target=work, daemon=True).start()
     for line in sys.stdin:
-        jobs.put(json.loads(line))
+        job = json.loads(line)
+        if job["job"] in _LONG:
+            threading.Thread(target=lambda j=job: say(_answer(j, docker_socket, say)), daemon=True).start()
+        else:
+            jobs.put(job)
     # The agent is gone or wants us gone. What is half done is found and finished by the next look.
     os._exit(0)
 
@@ -77,8 +83,12 @@ def _do(job: str, args: dict[str, Any], docker_socket: str, progress: Progress) 
         from automator67.agent import sealing
 
         return {"csr": sealing.edge_request(args["home"], args["node"])}
-    from automator67.agent import docker_jobs
+    from automator67.agent import docker_jobs, image_jobs
 
+    if job == "build":
+        return image_jobs.build(docker_socket, args, progress)
+    if job == "export":
+        return image_jobs.export(docker_socket, args, progress)
     return docker_jobs.do(job, args, docker_socket, progress)
 
 

@@ -14,9 +14,9 @@ from sqlalchemy import Connection
 from automator67.engine.apps.revisions import same_source, to_spec
 from automator67.engine.copies import Copy
 from automator67.engine.desired import App, Desired
-from automator67.engine.observed import Assignment, Hold, Observed
+from automator67.engine.observed import Assignment, Build, Hold, Observed
 from automator67.engine.plan.model import Action, Plan
-from automator67.engine.store import intents
+from automator67.engine.store import intents, origins
 from automator67.engine.store.intents import OpenAction
 
 
@@ -113,3 +113,10 @@ def _take(tx: Connection, action: Action, desired: Desired, now: float) -> None:
             intents.release(tx, app)
         case "forget":
             intents.forget_app(tx, app)
+            origins.forget_pins(tx, app)
+        case "build":
+            wanted = desired.apps[app]
+            assert wanted.image is not None
+            assert wanted.source is not None
+            build = Build(wanted.image, app, wanted.source.commit, action.node, "wanted")
+            origins.want_build(tx, build, now)

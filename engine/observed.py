@@ -134,6 +134,18 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
+class Build:
+    """The making of one image from a source at a commit, on a node. ``wanted``: asked for, perhaps under way."""
+
+    image: str
+    app: str
+    commit: str
+    node: str
+    state: Literal["wanted", "done", "failed"]
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """All that a plan may know of the present."""
 
@@ -150,3 +162,5 @@ class Observed:
     """When this engine began: before that nobody could tell a node anything, so no deadline runs."""
     confirmed: frozenset[str] = frozenset()
     """Commits whose deletions a person confirmed beyond the budget."""
+    builds: Mapping[str, Build] = field(default_factory=dict)
+    """By image: what was built of sources, or is to be."""

@@ -19,7 +19,7 @@ def observed_from_store(store: Store, desired: Desired, now: float) -> Observed:
     with store.read() as tx:
         i = load_intents(tx)
         views = _views(tx, desired.nodes, now)
-    return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, confirmed=i.confirmed)
+    return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, confirmed=i.confirmed, builds=i.builds)
 
 
 def _views(tx: Connection, nodes: Mapping[str, Node], now: float) -> dict[str, NodeView]:

@@ -30,6 +30,7 @@ from automator67.engine.nodes.tasks import TaskBroker
 from automator67.engine.nodes.tokens import make_token
 from automator67.engine.observed import NodeView
 from automator67.engine.options import Options
+from automator67.engine.origins import Origins
 from automator67.engine.place_desk import PlaceDesk
 from automator67.engine.place_tasks import PlaceTasks
 from automator67.engine.places.fleet import Fleet
@@ -80,11 +81,16 @@ class Engine:
         self._redactor = Redactor()
         self._source = open_source(options, Opener(self._keyring, self._redactor.learn, options.age_key))
         redact_with(self._redactor.text)
+        self._broker = TaskBroker()
+        self._origins = Origins(
+            options, store, self._registry, self._broker, self._source.mirror.address,
+            secret=lambda name: self._reconciler.secret(name), changed=self._read_anew,
+            views=self._views, clock=steady_now,
+        )  # fmt: skip
         self._reconciler = Reconciler(store, self._source, self._registry, started=steady_now(), store_lost=older,
-                                      redact=self._redactor.text)  # fmt: skip
+                                      redact=self._redactor.text, settle=self._origins.resolver.settle)  # fmt: skip
         self._poster = Poster(store, options, self._source.mirror)
         self._inbox = Inbox(options.state / "inbox")
-        self._broker = TaskBroker()
         self._desk = PlaceDesk(
             self._registry, lambda: self._reconciler.vault, lambda why: self._loop.request(why), self._redacted
         )
@@ -94,7 +100,7 @@ class Engine:
 
     async def serve(self) -> None:
         """Run until told to stop."""
-        loop = asyncio.get_running_loop()
+        loop = self._events = asyncio.get_running_loop()
         stop = asyncio.Event()
         for sig in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sig, stop.set)
@@ -104,7 +110,7 @@ class Engine:
         endpoint = Endpoint(
             self._authority, self._registry, self._store, self._broker,
             cloud=self._cloud, edges=self._edges, heartbeat=self._heartbeat, on_change=self._loop.request,
-            clock=steady_now, redact=self._redactor.fields,
+            clock=steady_now, redact=self._redactor.fields, carrier=self._origins.carrier,
         )  # fmt: skip
         control = Control(
             self._options.state / "control.sock", Actions(self._sync, self._token, self._revoke, self._logs)
@@ -128,6 +134,7 @@ class Engine:
                 scheduler.shutdown(wait=False)
             waker.close()
             await control.stop()
+            await self._origins.stop()
             await endpoint.stop()
             if passes is not None:
                 passes.cancel()
@@ -142,6 +149,9 @@ class Engine:
         outcome = self._reconciler.once(now, fetch=fetch)
         if (desired := self._reconciler.desired) is not None:
             self._fleet.follow(desired.settings.name, desired.nodes, self._desk.secret)
+        if self._reconciler.settled is not None:
+            self._origins.note(self._reconciler.settled, self._reconciler.intents())
+            self._events.call_soon_threadsafe(self._origins.work, self._reconciler.settled)
         self._looked = now
         self._poster.wake()
         return outcome
@@ -164,6 +174,10 @@ class Engine:
             self._place_tasks.wake(node)
 
         self._broker.wake = ask
+
+    def _read_anew(self, reason: str) -> None:
+        self._reconciler.read_anew()
+        self._loop.request(reason)
 
     def _schedule(self) -> AsyncIOScheduler:
         scheduler = AsyncIOScheduler(job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
@@ -197,6 +211,7 @@ class Engine:
 
     async def _tidy(self) -> None:
         await self._loop.run_blocking(self._source.tidy)
+        await asyncio.to_thread(self._origins.tidy)
 
     # -- what the command line may ask ---------------------------------------------------------------------------
 
@@ -233,6 +248,8 @@ class Engine:
         return {"node": node}
 
     def _logs(self, app: str, query: Mapping[str, str]) -> AsyncIterator[list[Mapping[str, Any]]]:
+        if "build" in query:
+            return self._origins.builder.log(app, follow="follow" in query)
         return app_logs(self._broker, self._views, log_query(app, query))
 
     def _views(self) -> Mapping[str, NodeView]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from automator67.engine import crash
@@ -35,6 +35,8 @@ from automator67.engine.store.intents import Intents, confirm, load_intents
 
 log = logging.getLogger("automator67.reconcile")
 
+Settle = Callable[[Desired, float, bool], tuple[Desired, dict[str, str]]]
+"""Finds out what a desired state's names mean (engine/resolver.py): desired, now, whether to look again; and notes."""
 GATHER_SECONDS = 2.0
 """How long the engine of a new cloud lets nodes report before it starts anything."""
 LOST_STORE_SECONDS = 60.0
@@ -64,12 +66,15 @@ class Reconciler:
         started: float,
         store_lost: bool = False,
         redact: Callable[[str], str] = lambda text: text,
+        settle: Settle | None = None,
     ) -> None:
         self._store = store
         self._source = source
         self._registry = registry
         self._reporter = CommitReporter(store, redact)
+        self._settle = settle
         self._head = ""
+        self._stale = False
         self._intents: Intents | None = None
         self._apps: dict[tuple[str, str, str], App] = {}
         self._started = started
@@ -78,6 +83,8 @@ class Reconciler:
         self._first_report = 0.0
         self.desired: Desired | None = None
         """The last desired state that was valid."""
+        self.settled: Desired | None = None
+        """The same with what its names mean: commits of sources, digests of images."""
         self._delivery = Delivery()
         self.vault: Vault | None = None
         """Its secrets."""
@@ -107,11 +114,15 @@ class Reconciler:
     def once(self, now: float, *, fetch: bool) -> Outcome:
         """Do one pass. Raises StoreUnavailable when the store is away; then nothing is half done."""
         error = self._look(now) if fetch or self.desired is None else ""
-        desired = self.desired
-        if desired is None:
+        if self.desired is None:
             return Outcome(error=error)
+        if self._stale:
+            self._stale, self._intents = False, None
+        desired, notes = self._settle(self.desired, now, fetch) if self._settle else (self.desired, {})
+        self.settled = desired
         observed = self._observe(desired, now)
         planned = plan(desired, observed, now)
+        planned = replace(planned, notes=notes | planned.notes)
         copies = join(observed)
         todo = work(planned, desired, observed, copies, self._present_intents().open_actions)
         self._act(todo, desired, now)
@@ -150,6 +161,20 @@ class Reconciler:
             self.desired, self.vault = before.desired, before.vault
         return error or (str(loaded.problems[0]) if loaded.problems else "")
 
+    def read_anew(self) -> None:
+        """Have the next pass read all intents from the store: somebody else wrote there. For any thread."""
+        self._stale = True
+
+    def secret(self, name: str) -> str:
+        """Return the value of a secret of the present commit. Raises SecretError."""
+        if self.vault is None:
+            raise SecretError("no commit was loaded yet")
+        return self.vault.value(name).decode(errors="replace")
+
+    def intents(self) -> Intents:
+        """Return the recorded intents. For the thread of the passes."""
+        return self._present_intents()
+
     def _present_intents(self) -> Intents:
         if self._intents is None:
             with self._store.read() as tx:
@@ -164,7 +189,8 @@ class Reconciler:
         if self._unsettled:
             self._unsettled = not self._settled(views, now)
         settled = not self._unsettled
-        return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, settled, self._started, i.confirmed)
+        return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, settled, self._started, i.confirmed,
+                        i.builds)  # fmt: skip
 
     def _settled(self, views: Mapping[str, NodeView], now: float) -> bool:
         """Whether an engine that found its store empty may start things.
@@ -194,7 +220,7 @@ class Reconciler:
     def _opened(self, secret: str) -> str:
         """Return the value of a secret, empty when it cannot be opened (the problems of the commit say why)."""
         try:
-            return self.vault.value(secret).decode(errors="replace") if self.vault else ""
+            return self.secret(secret)
         except SecretError:
             return ""
 

@@ -79,16 +79,20 @@ def open_source(options: Options, opener: Opener | None = None) -> Source:
     """Return the repository the engine was told to follow; its secrets open with ``opener``.
 
     Raises SourceError when the options cannot be used."""
-    credentials = None
-    if options.forge_token or options.ssh_key:
-        user = options.git_user or "x-access-token"
-        credentials = Credentials(options.forge_token, user, options.ssh_key)
+    credentials = credentials_of(options)
     try:
         mirror = Mirror(options.state / "repository", options.repository, options.branch, credentials)
         signers = _signers(options.signers) if options.signers else None
     except (BadAddress, OSError) as error:
         raise SourceError(str(error)) from error
     return Source(mirror, options.path, signers, opener)
+
+
+def credentials_of(options: Options) -> Credentials | None:
+    """Return what the engine shows to the config repository's host, None when it has nothing to show."""
+    if not (options.forge_token or options.ssh_key):
+        return None
+    return Credentials(options.forge_token, options.git_user or "x-access-token", options.ssh_key)
 
 
 def _signers(file: Path) -> AllowedSigners:

@@ -24,10 +24,11 @@ from automator67.schemas.units import seconds
 @click.option("--since", default="", help="Only lines younger than this, such as 10m, or since a time in ISO form.")
 @click.option("--node", default="", help="Only replicas on this node.")
 @click.option("--instance", default="", help="Only this replica, by its id (see automator67 status).")
+@click.option("--build", is_flag=True, help="The log of the newest build of the app's image instead.")
 @state_option
 @json_option
 def command(
-    app: str, follow: bool, tail: str, since: str, node: str, instance: str, state: Path, as_json: bool
+    app: str, follow: bool, tail: str, since: str, node: str, instance: str, build: bool, state: Path, as_json: bool
 ) -> None:
     """Print log lines of APP, merged over its replicas.
 
@@ -39,6 +40,7 @@ def command(
         "node": node.removeprefix("node/"),
         "instance": instance,
     }
+    query |= {"build": "1"} if build else {}
     writer = LineWriter(colour=sys.stdout.isatty())
     try:
         for line in ControlClient(state).logs(app.removeprefix("app/"), query, follow=follow):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from automator67.engine.desired import App, Desired, revision_hash
+from automator67.engine.desired import App, Desired, Source, revision_hash
 from automator67.engine.images.reference import BUILT, parse, pinned_name
 
 Kind = Literal["source", "image"]
@@ -35,14 +35,13 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be looked up: a git ref (``place`` is its URL) or an image's tag. ``blob``: of the app's file."""
+    """What is to be looked up: the ref of a source, or the tag of an image. ``blob``: of the app's file."""
 
     app: str
     kind: Kind
     reference: str
-    place: str
-    ref: str
     blob: str
+    source: Source | None = None
     credentials: str = ""
     """The name of the secret that the registry asks for."""
 
@@ -51,9 +50,9 @@ def question_of(app: App) -> Question | None:
     """Return what must be known of an app besides its file; None when the file says all."""
     if app.source is not None:
         s = app.source
-        return Question(app.name, "source", f"{s.git} {s.ref}", s.git, s.ref, app.origin.blob)
+        return Question(app.name, "source", f"{s.git} {s.ref}", app.origin.blob, s)
     if app.image is not None and not parse(app.image).digest:
-        return Question(app.name, "image", app.image, app.image, "", app.origin.blob, app.registry)
+        return Question(app.name, "image", app.image, app.origin.blob, None, app.registry)
     return None
 
 
@@ -127,7 +126,7 @@ def _from_source(app: App, pin: Pin) -> App:
 
 def _awaits(question: Question) -> str:
     if question.kind == "source":
-        return f"waits to be told by {question.place} what {question.ref} is"
+        return f"waits to be told what {question.reference} is"
     return f"waits for the registry to say which image {question.reference} is"
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from aiohttp import web
 
 from automator67.engine.nodes.answers import take_answer
+from automator67.engine.nodes.carrying import Carrier
 from automator67.engine.nodes.certificates import Authority, CertificateError, identity_of
 from automator67.engine.nodes.messages import read_message
 from automator67.engine.nodes.refusals import errors, refusal
@@ -62,6 +63,7 @@ class Endpoint:
         on_change: Callable[[str], None],
         clock: Callable[[], float],
         redact: Callable[[Any, frozenset[str]], Any] = lambda data, _free: data,
+        carrier: Carrier | None = None,
     ) -> None:
         self._authority = authority
         self._registry = registry
@@ -73,6 +75,7 @@ class Endpoint:
         self._on_change = on_change
         self._clock = clock
         self._redact = redact
+        self._carrier = carrier
         self._held: dict[str, asyncio.Event] = {}
         self._budget: dict[str, tuple[float, float]] = {}
         self._identities = lru_cache(maxsize=8192)(identity_of)
@@ -96,6 +99,8 @@ class Endpoint:
         app.router.add_get("/v1/desired", self._desired)
         app.router.add_post("/v1/edge", self._edge)
         app.router.add_post("/v1/tasks/{id}", self._task)
+        if self._carrier is not None:
+            self._carrier.add_to(app.router, self._node)
         self._runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, keepalive_timeout=KEEP_SECONDS, shutdown_timeout=2.0
         )

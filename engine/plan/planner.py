@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from automator67.engine.apps.building import building
 from automator67.engine.apps.revisions import from_spec
 from automator67.engine.apps.rollout import Placed, Rollout, keeps, roll
 from automator67.engine.capabilities import in_place
@@ -101,9 +102,12 @@ def _plan_app(p: _Pass, app: App) -> None:
         p.blocked.append(Blocked(resource, f"{app.blocked}; what runs is left as it is"))
         p.actions += keeps(copies)
         return
+    if app.awaits:
+        _as_deployed(p, app, copies)
+        return
     hold = p.observed.holds.get(app.name)
     if hold is not None and (hold.blob != app.origin.blob or hold.rev != app.rev):
-        what = app.origin.path if hold.blob != app.origin.blob else "a secret it uses"
+        what = app.origin.path if hold.blob != app.origin.blob else "a secret or a source it uses"
         p.actions.append(Action(f"release:{resource}", "release", resource, f"a new commit changed {what}"))
         hold = None
     if not copies and app.adopt is not None and (adoption := _adoption(p, app)) is not None:
@@ -130,13 +134,33 @@ def _plan_app(p: _Pass, app: App) -> None:
         p.changes.append(change)
 
 
+def _as_deployed(p: _Pass, app: App, copies: list[Copy]) -> None:
+    """Keep what was deployed, since what the commit asks for is not known yet."""
+    resource = f"app/{app.name}"
+    deployed = _deployed_app(p.observed, app.name)
+    steps = keeps(copies) if deployed is None else _roll_to(p, deployed, copies, True, "").actions
+    p.actions += steps
+    change = describe(app, copies, steps, p.observed.deployed.get(app.name))
+    p.changes += [change] if change else []
+    p.unchanged += 0 if change else 1
+    if app.awaits.startswith("waits"):
+        p.actions.append(Action(f"look:{resource}", "look", resource, f"{app.origin.path} names it", waits=app.awaits))
+    else:
+        p.blocked.append(Blocked(resource, app.awaits))
+
+
 def _roll(p: _Pass, app: App, copies: list[Copy], hold: Hold | None) -> tuple[Rollout, App]:
     """Roll towards the wanted revision, or back to the last good one when the wanted one is held or fails now."""
     good = p.observed.last_good.get(app.name)
     resource = f"app/{app.name}"
     if hold is None:
         proven = good is not None and good.rev == app.rev
-        rollout = _roll_to(p, app, copies, proven, _gate(p, app))
+        made = building(app, p.observed.builds, p.desired.nodes, p.observed.nodes)
+        if made.failed and not proven:
+            rollout = Rollout(keeps(copies), failed=made.failed)
+        else:
+            rollout = _roll_to(p, app, copies, proven, made.gate or _gate(p, app))
+            rollout.actions[:0] = [made.action] if made.action else []
         if not rollout.failed:
             return rollout, app
         if good is None or good.rev == app.rev:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
-from automator67.engine.observed import Assignment, Hold, Revision
+from automator67.engine.observed import Assignment, Build, Hold, Revision
 from automator67.engine.plan.model import Action
+from automator67.engine.store.origins import load_builds
 from automator67.engine.store.tables import actions, assignments, confirmations, holds, revisions
 
 
@@ -35,6 +36,7 @@ class Intents:
     specs: Mapping[tuple[str, str], Revision]
     confirmed: frozenset[str]
     open_actions: tuple[OpenAction, ...]
+    builds: Mapping[str, Build] = field(default_factory=dict)
 
 
 def load_intents(tx: Connection) -> Intents:
@@ -63,6 +65,7 @@ def load_intents(tx: Connection) -> Intents:
             OpenAction(r.seq, r.verb, r.instance, r.node)
             for r in tx.execute(select(actions).where(actions.c.state == "intent").order_by(actions.c.seq))
         ),
+        load_builds(tx),
     )
 
 

@@ -125,7 +125,8 @@ def test_what_a_container_is_made_of() -> None:
     assert create_args(w, "/s", "home", "n1", "a67-") == {
         "name": "a67-web-0-r1", "image": "i:1", "command": ["serve"], "env": {"K": "v", "PORT": "80"}, "labels": LABELS,
         "memory": 9, "cpu": 0.5, "ports": [80, 81], "restart": "no", "stop_timeout": 3, "user": "7",
-        "secrets": None, "privileged": False, "network": None, "mounts": [], "cap_add": [], "devices": [],
+        "state": "/s", "secrets": None,
+        "privileged": False, "network": None, "mounts": [], "cap_add": [], "devices": [],
         "cap_drop": ["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP"], "pids": 4096,
         "volumes": [{"name": "a67-web-0-d", "path": "/d", "labels": whose | {"a67.slot": "0", "a67.volume": "d"}}],
     }  # fmt: skip
