@@ -1,7 +1,9 @@
 """Where a request for an app may go, from the table and what is known to be down. Pure.
 
 A copy on this node is reached directly when it listens on one of the ports that this node gives to apps; every other
-copy through the proxy of its node, by mutual TLS. Which of the two a place is, Caddy tells by its port.
+copy through the proxy of its node, by mutual TLS. Which of the two a place is, Caddy tells by its port. A copy whose
+node has no proxy is reached through the gateway's own, which speaks plain HTTP to any port; and with it then all copies
+of the app that are here, so that shares are kept.
 """
 
 from __future__ import annotations
@@ -25,10 +27,13 @@ class Place(NamedTuple):
 
 
 def local_places(table: Table, app: str) -> list[Place]:
-    """Return where the copies on this node listen. One that is down is left out, unless all are."""
-    known = [t for t in table.apps.get(app, ()) if _listens(table, t)]
-    chosen = [t for t in known if table.local[t.instance].up] or known
-    return [Place(*split(table.local[t.instance].address), t.weight) for t in chosen]
+    """Return where this node's proxy finds copies: those here that are not down, unless all are, and those without
+    a proxy of their own."""
+    targets = table.apps.get(app, ())
+    known = [t for t in targets if _listens(table, t)]
+    bare = [Place(*split(t.address), t.weight) for t in targets if t.address]
+    chosen = [t for t in known if table.local[t.instance].up] or ([] if bare else known)
+    return [Place(*split(table.local[t.instance].address), t.weight) for t in chosen] + bare
 
 
 def places(table: Table, app: str, down: Collection[str]) -> list[Place]:
@@ -37,8 +42,10 @@ def places(table: Table, app: str, down: Collection[str]) -> list[Place]:
     Copies that are down here, and nodes whose proxy is ``down``, are left out, unless that leaves nothing.
     """
     found: dict[Place, bool] = {}
-    for t in table.apps.get(app, ()):
-        place, up = _place(table, t, down)
+    targets = table.apps.get(app, ())
+    bare = any(t.address for t in targets)
+    for t in targets:
+        place, up = _place(table, t, down, bare)
         if place is None:
             continue
         # The copies of another node are one place, with the shares of all.
@@ -50,10 +57,14 @@ def places(table: Table, app: str, down: Collection[str]) -> list[Place]:
     return [p for p, up in found.items() if up] or list(found)
 
 
-def _place(table: Table, t: Target, down: Collection[str]) -> tuple[Place | None, bool]:
+def _place(table: Table, t: Target, down: Collection[str], bare: bool) -> tuple[Place | None, bool]:
+    """Return where a copy is reached; ``bare``: the app has copies whose node has no proxy."""
+    if t.address:
+        own = table.nodes.get(table.node)
+        return (Place(table.node, split(own)[1], t.weight, node=True), True) if own else (None, False)
     here = t.node == table.node
     up = table.local[t.instance].up if here and t.instance in table.local else t.node not in down
-    if here and _listens(table, t):
+    if here and not bare and _listens(table, t):
         host, port = split(table.local[t.instance].address)
         if host == "127.0.0.1" and port in table.ports:
             return Place(host, port, t.weight), up

@@ -33,11 +33,15 @@ class Site(NamedTuple):
 
 
 class Target(NamedTuple):
-    """An instance that takes requests now; of two, one with twice the ``weight`` gets twice as many."""
+    """An instance that takes requests now; of two, one with twice the ``weight`` gets twice as many.
+
+    ``address``: where it is reached without a proxy, since its node has none (``HOST:PORT``, plain HTTP); else empty.
+    """
 
     instance: str
     node: str
     weight: int
+    address: str = ""
 
 
 class Local(NamedTuple):
@@ -87,7 +91,10 @@ def parse(doc: Mapping[str, Any]) -> Table:
             Gateway(str(gateway.get("acme_email", ""))) if isinstance(gateway, dict) else None,
             _by_host([_site(s) for s in doc.get("sites", ())]),
             {
-                str(app): tuple(Target(str(t["instance"]), str(t["node"]), _weight(t)) for t in targets)
+                str(app): tuple(
+                    Target(str(t["instance"]), str(t["node"]), _weight(t), _direct(t.get("address", "")))
+                    for t in targets
+                )
                 for app, targets in doc.get("apps", {}).items()
             },
             {str(k): _address(v) for k, v in doc.get("nodes", {}).items()},
@@ -128,6 +135,13 @@ def _weight(target: Mapping[str, Any]) -> int:
     if weight < 0:
         raise ValueError(f"the weight {weight} of {target['instance']}")
     return weight
+
+
+def _direct(value: Any) -> str:
+    """Return an address without a proxy; it must be one of numbers, since it is not looked up."""
+    if value:
+        ipaddress.ip_address(_address(value).rpartition(":")[0].strip("[]"))
+    return str(value)
 
 
 def _address(value: Any) -> str:

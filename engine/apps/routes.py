@@ -50,16 +50,21 @@ def edges(
     if not gateways:
         return {}
     routed = [app for app in desired.apps.values() if app.sites and app.port is not None and not app.unsupported]
+    bare = _bare(desired, views)
     shares = {app.name: sorted(traffic(app, copies.get(app.name, ())), key=lambda s: s.instance) for app in routed}
     peers = sorted(views[g].fingerprint for g in gateways if views[g].fingerprint)
     sites = [_site(app, site, opened) for app in sorted(routed, key=lambda a: a.name) for site in app.sites]
-    found = {name: _gateway(node, sites, shares, desired, views, peers) for name, node in sorted(gateways.items())}
+    found = {
+        name: _gateway(node, sites, shares, desired, views, peers, bare) for name, node in sorted(gateways.items())
+    }
     for name in sorted({s.node for mine in shares.values() for s in mine} - set(gateways)):
+        if name in desired.nodes and desired.nodes[name].kind != "agent":
+            continue
         here = {app: [s for s in mine if s.node == name] for app, mine in shares.items()}
         here = {app: mine for app, mine in here.items() if mine}
         own = [{"host": s["host"], "path": s["path"], "app": s["app"]} for s in sites if s["app"] in here]
         found[name] = {
-            "gateway": None, "sites": own, "apps": _targets(here), "nodes": {}, "peers": peers, "names": [],
+            "gateway": None, "sites": own, "apps": _targets(here, bare), "nodes": {}, "peers": peers, "names": [],
         }  # fmt: skip
     return found
 
@@ -92,6 +97,7 @@ def _gateway(
     desired: Desired,
     views: Mapping[str, NodeView],
     peers: Sequence[str],
+    bare: Mapping[str, str],
 ) -> Edge:
     options = node.document.get("gateway")
     options = options if isinstance(options, Mapping) else {}
@@ -104,18 +110,34 @@ def _gateway(
     return {
         "gateway": {"acme_email": str(options.get("acme_email", ""))},
         "sites": served,
-        "apps": _targets(mine),
+        "apps": _targets(mine, bare),
         "nodes": {n: a for n, a in addresses.items() if a},
         "peers": list(peers),
         "names": sorted({s["host"] for s in served if s["tls"] == "internal"}),
     }
 
 
-def _targets(shares: Mapping[str, Sequence[Share]]) -> dict[str, list[dict[str, Any]]]:
-    return {
-        app: [{"instance": s.instance, "node": s.node, "weight": s.weight} for s in mine]
-        for app, mine in shares.items()
-    }
+def _bare(desired: Desired, views: Mapping[str, NodeView]) -> dict[str, str]:
+    """Return by instance the address of each whose node has no proxy of ours: places without an agent."""
+    places = [view for name, view in views.items() if name in desired.nodes and desired.nodes[name].kind != "agent"]
+    return {i.id: i.address for view in places for i in view.instances if _numeric(i.address)}
+
+
+def _numeric(address: str) -> bool:
+    try:
+        ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _targets(shares: Mapping[str, Sequence[Share]], bare: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
+    return {app: [_target(s, bare.get(s.instance, "")) for s in mine] for app, mine in shares.items()}
+
+
+def _target(s: Share, address: str) -> dict[str, Any]:
+    target: dict[str, Any] = {"instance": s.instance, "node": s.node, "weight": s.weight}
+    return target | {"address": address} if address else target
 
 
 def _site(app: App, site: Site, opened: Opened) -> dict[str, Any]:

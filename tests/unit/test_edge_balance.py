@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automator67.agent.edge.balance import MOST_RECORDS, Place, local_places, multiplicities, places, split
-from automator67.agent.edge.table import Table, parse
+from automator67.agent.edge.table import Table, TableError, parse
 
 PORTS = [20_000, 21_000]
 
@@ -117,3 +117,29 @@ def test_addresses_are_taken_apart() -> None:
     assert split("10.0.0.1:80") == ("10.0.0.1", 80)
     assert split("[::1]:80") == ("::1", 80)
     assert split("node.example.org:6768") == ("node.example.org", 6768)
+
+
+def bare(*addresses: str, local: dict[str, Any] | None = None) -> Table:
+    found = table(*((i, "one", 1) for i in local or {}), local=local)
+    doc = [{"instance": f"s{n}", "node": "swarm", "weight": 2, "address": a} for n, a in enumerate(addresses)]
+    more = parse({"node": "one", "apps": {"web": doc}}).apps["web"]
+    return found._replace(apps={"web": (*found.apps["web"], *more)})
+
+
+def test_copies_whose_node_has_no_proxy_are_reached_through_the_gateways_own() -> None:
+    t = bare("10.9.0.1:32768", "[fd00::1]:32769")
+    assert places(t, "web", ()) == [Place("one", 6768, 4, node=True)]
+    assert local_places(t, "web") == [Place("10.9.0.1", 32768, 2), Place("fd00::1", 32769, 2)]
+
+
+def test_shares_are_kept_between_copies_here_and_copies_without_a_proxy() -> None:
+    t = bare("10.9.0.1:32768", local={"i": ("127.0.0.1:20000", True), "j": ("127.0.0.1:20001", False)})
+    assert places(t, "web", ()) == [Place("one", 6768, 4, node=True)]
+    assert local_places(t, "web") == [Place("127.0.0.1", 20000, 1), Place("10.9.0.1", 32768, 2)]
+    down = bare("10.9.0.1:32768", local={"j": ("127.0.0.1:20001", False)})
+    assert local_places(down, "web") == [Place("10.9.0.1", 32768, 2)]
+
+
+def test_an_address_without_a_proxy_is_one_of_numbers() -> None:
+    with pytest.raises(TableError):
+        bare("swarm.example.org:32768")

@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 
 from automator67.engine.apps.rollout import Placed, roll
+from automator67.engine.apps.routes import edges, healthy
 from automator67.engine.capabilities import unfit
 from automator67.engine.copies import Copy
-from automator67.engine.desired import Probe, Update, Volume
+from automator67.engine.desired import Node, Origin, Probe, Site, Update, Volume
 from automator67.engine.nodes.messages import read_message
+from automator67.engine.observed import Instance, NodeView
 from automator67.engine.places.converge import Shaped, converge, mark_of, same_attempt, units_of
 from automator67.engine.places.protocol import Opened, Seen, SeenUnit, Unit
 from automator67.engine.places.report import drifts_of, report
 from automator67.engine.places.swarm.reading import epoch_seconds, read
 from automator67.engine.places.swarm.spec import differences, service_name, service_spec
-from tests.support.world import app
+from tests.support.world import app, desired
 
 MESSAGE: dict[str, Any] = {
     "id": "web-0-aaaa", "app": "web", "slot": 0, "rev": "aaaa", "epoch": 1, "adopt": None, "runtime": "docker",
@@ -314,3 +316,16 @@ def test_what_a_swarm_cannot_do_has_a_reason(keys: dict[str, Any], why: str) -> 
     said = unfit("swarm", app(**keys))
     assert why in said
     assert bool(why) == bool(said)
+
+
+def test_gateways_are_told_where_copies_without_a_proxy_are() -> None:
+    site = replace(app(), port=8080, sites=(Site("blog.test"),))
+    nodes = {"gate": Node("gate", Origin("n", "b"), gateway=True), "swarm": Node("swarm", Origin("n", "b"), "swarm")}
+    instance = Instance("blog-0-r", "blog", 0, "r", 1, "swarm", "running", address="10.0.0.5:32768")
+    views = {"gate": NodeView("gate", "healthy"), "swarm": NodeView("swarm", "healthy", instances=(instance,))}
+    copies = {"blog": [running(0, "r", "swarm")]}
+    told = edges(desired(site, nodes=nodes), views, copies, healthy, lambda _: "")
+    assert list(told) == ["gate"], "a swarm has no proxy to be told anything"
+    assert told["gate"]["apps"] == {
+        "blog": [{"instance": "blog-0-r", "node": "swarm", "weight": 1, "address": "10.0.0.5:32768"}]
+    }
