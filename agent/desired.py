@@ -86,7 +86,7 @@ def _sealed(f: _Fields) -> Sealed:
     files = f.texts("files")
     if any(not _is_absolute(path) for path in files):
         raise DesiredError(f"{f.where}.files: paths must be absolute, without '..'")
-    return Sealed(f.text("box"), files)
+    return Sealed(f.text("box"), files, f.optional_text("login") or "")
 
 
 def _access(f: _Fields) -> Access:

@@ -51,10 +51,10 @@ def _client(socket: str) -> docker.APIClient:
 
 def _create(client: docker.APIClient, args: Mapping[str, Any], progress: Progress) -> str:
     """Make and start a container and return its id; what is already there is used."""
-    _need_image(client, args, progress)
+    contents = docker_secrets.opened(args["secrets"])
+    _need_image(client, args, contents.login, progress)
     for volume in args["volumes"]:
         _need_volume(client, volume)
-    contents = docker_secrets.opened(args["secrets"])
     files = docker_secrets.place_files(args["secrets"], contents)
     host = client.create_host_config(
         init=True,
@@ -109,7 +109,9 @@ def _existing(client: docker.APIClient, args: Mapping[str, Any]) -> str:
     return str(doc["Id"])
 
 
-def _need_image(client: docker.APIClient, args: Mapping[str, Any], progress: Progress) -> None:
+def _need_image(
+    client: docker.APIClient, args: Mapping[str, Any], login: tuple[str, str] | None, progress: Progress
+) -> None:
     image = args["image"]
     try:
         client.inspect_image(image)  # type: ignore[no-untyped-call]
@@ -121,17 +123,19 @@ def _need_image(client: docker.APIClient, args: Mapping[str, Any], progress: Pro
         return
     progress(f"pulling {image}")
     try:
-        _pull(client, image, progress)
+        _pull(client, image, login, progress)
     except (APIError, JobError) as e:
         raise JobError(pull_problem(image, str(getattr(e, "explanation", None) or e))) from None
 
 
-def _pull(client: docker.APIClient, image: str, progress: Progress) -> None:
+def _pull(client: docker.APIClient, image: str, login: tuple[str, str] | None, progress: Progress) -> None:
     done: set[str] = set()
     layers: set[str] = set()
     last = time.monotonic()
     name, _, tag = image.partition("@") if "@" in image else (image, "", None)
-    for event in client.pull(name, tag=tag, stream=True, decode=True):
+    # Without a login of the app's, none at all: not what somebody once left in this user's files.
+    auth = {"username": login[0], "password": login[1]} if login else {}
+    for event in client.pull(name, tag=tag, stream=True, decode=True, auth_config=auth):
         if event.get("error"):
             raise JobError(str(event["error"]))
         if event.get("id") and "progressDetail" in event:
@@ -235,6 +239,7 @@ def _collect(client: docker.APIClient, args: Mapping[str, Any], _: Progress) -> 
     images = []
     for entry in client.images():
         tags = tuple(t for t in entry.get("RepoTags") or () if t != "<none>:<none>")
+        tags = tags or tuple(d for d in entry.get("RepoDigests") or () if not d.startswith("<none>"))
         doc = client.inspect_image(entry["Id"])  # type: ignore[no-untyped-call]
         tagged = epoch_seconds(str((doc.get("Metadata") or {}).get("LastTagTime", "")))
         images.append(Image(entry["Id"], tags, max(float(entry.get("Created") or 0), tagged)))

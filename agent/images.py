@@ -47,7 +47,11 @@ def full_name(image: str) -> str:
     for default in ("docker.io/library/", "docker.io/"):
         image = image.removeprefix(default)
     last = image.rpartition("/")[2]
-    return image if ":" in last or "@" in last else f"{image}:latest"
+    if "@" in last:
+        # One pulled by digest has no tag there.
+        name, _, digest = last.partition("@")
+        return f"{image.removesuffix(last)}{name.partition(':')[0]}@{digest}"
+    return image if ":" in last else f"{image}:latest"
 
 
 def _last_two(ours: Mapping[str, tuple[str, float]]) -> set[str]:

@@ -36,10 +36,14 @@ class Volume(NamedTuple):
 
 
 class Sealed(NamedTuple):
-    """The secrets of an instance, encrypted to this node's key, and the paths of those it gets as files."""
+    """The secrets of an instance, encrypted to this node's key, and the paths of those it gets as files.
+
+    ``login`` is another when that to its image's registry is, and empty where there is none.
+    """
 
     box: str
     files: tuple[str, ...] = ()
+    login: str = ""
 
 
 class Mount(NamedTuple):

@@ -119,10 +119,11 @@ def unseal(identity_pem: bytes, sealed: bytes, about: bytes) -> bytes:
 
 
 class Contents(NamedTuple):
-    """The secrets of an instance: environment variables, and files by path."""
+    """The secrets of an instance: environment variables, files by path, user and password of its registry."""
 
     env: dict[str, str]
     files: tuple[tuple[str, bytes], ...]
+    login: tuple[str, str] | None = None
 
 
 def open_box(request: Request) -> Contents:
@@ -142,7 +143,8 @@ def open_box(request: Request) -> Contents:
         raise SealError("they are not for this instance, or were encrypted to another key of this node") from None
     doc = json.loads(plain)
     files = tuple((str(f["path"]), base64.b64decode(f["content"])) for f in doc["files"])
-    return Contents({str(k): str(v) for k, v in doc["env"].items()}, files)
+    login = (str(doc["login"][0]), str(doc["login"][1])) if doc.get("login") else None
+    return Contents({str(k): str(v) for k, v in doc["env"].items()}, files, login)
 
 
 def _sealing_key(identity_pem: bytes) -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from automator67.engine.desired import App, Desired, Source, revision_hash
-from automator67.engine.images.reference import BUILT, parse, pinned_name
+from automator67.engine.image_name import BUILT, parse, pinned_name
 
 Kind = Literal["source", "image"]
 

@@ -7,16 +7,16 @@ https://github.com/opencontainers/distribution-spec (manifests, tags) and Docker
 from __future__ import annotations
 
 import base64
-import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from threading import Lock
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from automator67.engine.images.reference import HUB, Reference, parse
+from automator67.engine.image_name import HUB, Reference, parse
+from automator67.engine.registry_login import BadLogin, user_and_password
 
 SECONDS = 3.0
 SILENT_SECONDS = 600.0
@@ -79,7 +79,10 @@ class RegistryClient:
         self._refuse_silent(ref.registry)
         base = _base(ref.registry)
         headers = {"Accept": _MANIFESTS}
-        user = user_and_password(login, ref.registry) if login else None
+        try:
+            user = user_and_password(login, ref.registry) if login else None
+        except BadLogin as error:
+            raise RegistryError(f"the secret of {ref.registry} cannot be used: {error}") from None
         try:
             answer = self._http.request(method, base + target, headers=headers)
             if answer.status_code == 401:
@@ -125,29 +128,6 @@ class RegistryClient:
         with self._lock:
             self._silent[registry] = (self._clock() + SILENT_SECONDS, why)
         return RegistryError(why)
-
-
-def user_and_password(login: str, registry: str) -> tuple[str, str]:
-    """Return user and password of a secret's value: ``user:password``, or JSON as Docker's config.json has it.
-
-    Raises RegistryError, which shows nothing of the value.
-    """
-    text = login.strip()
-    if not text.startswith("{"):
-        user, found, password = text.partition(":")
-        if not found or not user:
-            raise RegistryError("the registry's secret is neither user:password nor JSON of a Docker configuration")
-        return user, password
-    try:
-        auths = json.loads(text).get("auths", {})
-        host = "https://index.docker.io/v1/" if registry == HUB else registry
-        entry: Mapping[str, str] = auths.get(host) or auths.get(f"https://{host}") or next(iter(auths.values()))
-        if "auth" in entry:
-            user, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
-            return user, password
-        return entry["username"], entry["password"]
-    except (ValueError, KeyError, AttributeError, StopIteration, TypeError):
-        raise RegistryError("the registry's secret is no JSON of a Docker configuration (auths)") from None
 
 
 def _base(registry: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from automator67.engine.copies import Copy
 from automator67.engine.desired import App
 from automator67.engine.observed import Revision
-from automator67.engine.plan.diff import field_changes, secret_changes
+from automator67.engine.plan.diff import field_changes, pin_changes, secret_changes
 from automator67.engine.plan.model import Action, Change, ChangeKind, FieldChange, Risk
 
 _SHOWN = 4
@@ -24,7 +24,7 @@ def describe(app: App, copies: Sequence[Copy], actions: Sequence[Action], deploy
         return None
     risk: Risk = "restarts" if any(a.risk == "restarts" for a in steps) else "safe"
     kind = _kind(app, copies, steps, deployed, fields)
-    reasons = (f"{app.origin.path} is new",) if kind == "create" else _texts(fields)
+    reasons = (f"{app.origin.path} is new", *_texts(pin_changes({}, app))) if kind == "create" else _texts(fields)
     if not reasons:
         reasons = tuple(dict.fromkeys(a.reason.split(";")[0] for a in steps))
     return Change(f"app/{app.name}", kind, reasons, risk, fields)
@@ -39,7 +39,7 @@ def _fields(spec: Mapping[str, Any], app: App) -> tuple[FieldChange, ...]:
     fields: tuple[FieldChange, ...] = ()
     if spec["origin"][1] != app.origin.blob:
         fields = field_changes(spec.get("document", {}), app.document)
-    return fields + secret_changes(spec, app)
+    return fields + pin_changes(spec, app) + secret_changes(spec, app)
 
 
 def _kind(

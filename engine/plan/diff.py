@@ -9,6 +9,7 @@ from automator67.engine.desired import App, SecretRef, SecretUse
 from automator67.engine.plan.model import FieldChange
 
 _LONG = 80
+_DIGEST = len("sha256:") + 12
 
 
 def field_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[FieldChange, ...]:
@@ -24,6 +25,18 @@ def field_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Field
         for key in keys
         if before.get(key) != after.get(key)
     )
+
+
+def pin_changes(spec: Mapping[str, Any], app: App) -> tuple[FieldChange, ...]:
+    """Return what the names in an app's file mean now and meant in a stored revision: commit, digest."""
+    found = []
+    source = spec.get("source") or {}
+    if app.source is not None and app.source.commit and app.source.commit != source.get("commit"):
+        found.append(FieldChange("source.commit", source.get("commit", "")[:12], app.source.commit[:12]))
+    old, new = ((image or "").partition("@")[2] for image in (spec.get("image"), app.image))
+    if old != new and "@" not in app.document.get("image", ""):
+        found.append(FieldChange("image.digest", old[:_DIGEST], new[:_DIGEST]))
+    return tuple(found)
 
 
 def secret_changes(spec: Mapping[str, Any], app: App) -> tuple[FieldChange, ...]:

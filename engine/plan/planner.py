@@ -222,7 +222,7 @@ def _adoption(p: _Pass, app: App) -> Action | None:
             continue
         for container in view.foreign:
             if container.name == app.adopt:
-                same = container.image == app.image
+                same = container.image in (app.image, (app.image or "").partition("@")[0])
                 rev = app.rev if same else "adopted"
                 tail = "" if same else f"; it runs {container.image} and will be replaced by {app.image}"
                 return Action(

@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from automator67.engine.desired import App, Origin, SecretRef, SecretUse, revision_hash
+from automator67.engine.image_name import parse
 from automator67.engine.observed import Revision
+from automator67.engine.registry_login import BadLogin, user_and_password
 from automator67.engine.secrets.errors import SecretError
 from automator67.engine.secrets.vault import Vault
 
@@ -41,7 +43,9 @@ def bound(app: App, vault: Vault) -> App:
             contents(app, vault.value)
         except SecretError as error:
             trouble = str(error)
-    values = [[use.name, use.fingerprint or use.blob] for use in uses]
+    # What lets us into a registry is no part of what runs: a new password rolls nothing.
+    inside = set(_inside(app))
+    values = [[use.name, use.fingerprint or use.blob] for use in uses if use.name in inside]
     rev = revision_hash({"shape": app.rev, "secrets": values})
     return replace(app, secrets=tuple(uses), blocked=trouble, shape=app.rev, rev=rev)
 
@@ -55,13 +59,13 @@ def assumed(app: App, deployed: Revision | None) -> App:
 
 
 def secret_names(app: App) -> tuple[str, ...]:
-    """Return the names of the secrets that an app's environment and files use."""
-    names = {value.name for _, value in app.env if isinstance(value, SecretRef)}
-    return tuple(sorted(names | {f.secret for f in app.files}))
+    """Return the names of the secrets that an app uses: in its environment, as files, for its registry."""
+    return tuple(sorted({*_inside(app), *([app.registry] if app.registry else [])}))
 
 
 def contents(app: App, value: Callable[[str], bytes]) -> dict[str, Any]:
-    """Return what an instance gets: ``{"env": {NAME: text}, "files": [{"path", "content": base64}]}``.
+    """Return what an instance gets: ``{"env": {NAME: text}, "files": [{"path", "content": base64}]}``, and where its
+    image's registry asks for a login, ``"login": [user, password]``.
 
     Raises SecretError, also for a value that the place it is meant for cannot take.
     """
@@ -70,7 +74,7 @@ def contents(app: App, value: Callable[[str], bytes]) -> dict[str, Any]:
     total = sum(len(text.encode()) for text in env.values()) + sum(len(value(f.secret)) for f in app.files)
     if total > MAX_APP_BYTES:
         raise SecretError(f"its secrets have {total} bytes together, more than {MAX_APP_BYTES}")
-    return {"env": env, "files": files}
+    return {"env": env, "files": files} | ({"login": _login(app, value)} if app.registry else {})
 
 
 def contents_of_revision(app: App, vault: Vault) -> dict[str, Any]:
@@ -83,6 +87,19 @@ def contents_of_revision(app: App, vault: Vault) -> dict[str, Any]:
         return vault.value_at(name, origins[name])
 
     return contents(app, value)
+
+
+def _inside(app: App) -> list[str]:
+    names = {value.name for _, value in app.env if isinstance(value, SecretRef)}
+    return sorted(names | {f.secret for f in app.files})
+
+
+def _login(app: App, value: Callable[[str], bytes]) -> list[str]:
+    try:
+        return list(user_and_password(value(app.registry).decode(), parse(app.image or "").registry))
+    except ValueError as error:
+        what = error if isinstance(error, BadLogin) else "it is not text"
+        raise SecretError(f"registry: secret {app.registry} cannot be used: {what}") from None
 
 
 def _text(key: str, name: str, value: bytes) -> str:

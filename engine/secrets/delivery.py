@@ -58,14 +58,17 @@ class Delivery:
     def _sealed(self, vault: Vault, app: App, instance: str, node: str, node_key: bytes) -> Mapping[str, Any]:
         to = hashlib.sha256(node_key).hexdigest()[:16]
         # The instance's name has the revision in it, and that the fingerprints of all values.
-        key = (to, node, instance)
+        # A login is no part of that.
+        login = next((u.fingerprint or u.blob for u in app.secrets if u.name == app.registry), "")
+        key = (to, node, f"{instance} {login}")
         box = self._boxes.get(key) or self._used.get(key)
         if box is None:
             plain = json.dumps(contents_of_revision(app, vault), separators=(",", ":")).encode()
             info = b"automator67 instance 1\0" + "\0".join((vault.cloud, node, instance)).encode()
             box = base64.b64encode(_SUITE.encrypt(plain, _public(node, node_key), info)).decode()
         self._used[key] = box
-        return {"to": to, "files": [f.path for f in app.files], "box": box}
+        told = {"login": login[:12]} if login else {}
+        return {"to": to, "files": [f.path for f in app.files], "box": box} | told
 
 
 def _public(node: str, der: bytes) -> ec.EllipticCurvePublicKey:
