@@ -86,6 +86,7 @@ def roll(
     if out.failed:
         return out
     if app.pinned:
+        held = dict[int, Copy]()
         _restart_in_place(app, copies, good, bad, place, gate, out)
     else:
         bad, held = swap(app, copies, good, bad, gate, in_place, misplaced, out.actions)
