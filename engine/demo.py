@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import pygit2
 from sqlalchemy import select
@@ -26,6 +27,9 @@ from automator67.engine.supervise import Supervisor, own_command
 NODES = ("one", "two")
 IMAGE = "busybox:1.36.1"
 START_SECONDS = 30.0
+
+
+_T = TypeVar("_T")
 
 
 class DemoError(Exception):
@@ -79,7 +83,9 @@ class Demo:
         for node in NODES:
             self._join(client, node)
             agent = [sys.executable, "-m", "automator67.agent", "run", "--state", str(self._directory / node)]
-            argv = [*agent, "--runtime", self._runtime]
+            # Any free port: the usual ones need root, and may be taken.
+            anywhere = [word for what in ("--proxy", "--http", "--https") for word in (what, "127.0.0.1:0")]
+            argv = [*agent, "--runtime", self._runtime, *anywhere]
             self._supervisors.append(Supervisor([(f"agent {node}", argv)], output=self._directory / "demo.log"))
             self._tick()
             self._say(f"node {node} has joined ({self._runtime} runtime)")
@@ -113,6 +119,10 @@ class Demo:
             return
         with store.read() as tx:
             states = app_state_rows(tx)
+        port = self._wait("the gateway", self._gateway)
+        home = self._directory / NODES[0] / "edge"
+        self._say(f"app/hello: https://hello.localhost:{port}/")
+        self._say(f"  curl --cacert {home / 'ca.pem'} https://hello.localhost:{port}/")
         for name, state in states.items():
             for i in state.instances:
                 if i["address"]:
@@ -158,11 +168,18 @@ class Demo:
         for supervisor in self._supervisors:
             supervisor.tick()
 
-    def _wait(self, what: str, there: Callable[[], bool]) -> None:
+    def _gateway(self) -> int:
+        """Return the port of the gateway, 0 while it does not serve."""
+        try:
+            return int(json.loads((self._directory / NODES[0] / "edge" / "status.json").read_text())["https"])
+        except (OSError, ValueError, KeyError):
+            return 0
+
+    def _wait(self, what: str, there: Callable[[], _T]) -> _T:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
-            if there():
-                return
+            if found := there():
+                return found
             self._tick()
             time.sleep(0.05)
         log = (self._directory / "demo.log").read_text(errors="replace").strip().splitlines()
@@ -229,7 +246,7 @@ def _use_processes(clone: Path) -> None:
     (clone / "apps" / "hello.yaml").write_text(
         "# A web app as a plain process: no Docker Engine answered on this machine.\n"
         f"runtime: process\ncommand: {json.dumps([sys.executable, '-c', serve])}\n"
-        "port: 8080\nreplicas: 2\nresources: {memory: 64Mi}\nenv:\n  GREETING: hello\n"
+        "port: 8080\ndomain: hello.localhost\nreplicas: 2\nresources: {memory: 64Mi}\nenv:\n  GREETING: hello\n"
         "health: {path: /, interval: 1s}\nupdate: {healthy_for: 1s}\n"
     )
     (clone / "apps" / "clock.yaml").write_text(

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.support.cloud import wait_for
+from tests.support.edge import ask
 from tests.support.images import busybox
 
 __all__ = ["busybox"]
@@ -73,6 +74,10 @@ def follow_a_push(directory: Path, demo: Demo) -> str:
     addresses = re.findall(r"app/hello on \w+: (http://[\d.:]+/)", demo.text)
     assert len(addresses) == 2
     assert all("hello" in httpx.get(a).text for a in addresses)
+    public = re.search(r"app/hello: https://hello.localhost:(\d+)/", demo.text)
+    assert public is not None
+    ca = (directory / "one" / "edge" / "ca.pem").read_text()
+    assert "hello" in ask(int(public[1]), ca, "hello.localhost").text
     page = re.search(r"page: (http://[\d.:]+/)", demo.text)
     assert page is not None
     assert "hello" in httpx.get(page[1]).text
@@ -83,6 +88,10 @@ def follow_a_push(directory: Path, demo: Demo) -> str:
     subprocess.run([*git, "commit", "-qam", "hi"], check=True)
     subprocess.run([*git, "push", "-q"], check=True)
     demo.wait("commit: 1 updated")
+    wait_for(
+        "the change at the public name",
+        lambda: {ask(int(public[1]), ca, "hello.localhost").text.strip() for _ in range(4)} == {"changed by a push"},
+    )
 
     def noted() -> bool:
         subprocess.run([*git, "fetch", "-q"], check=True)
