@@ -40,7 +40,7 @@ class Load(NamedTuple):
 
 def app(greeting: str, **keys: Any) -> dict[str, Any]:
     """Return the app under load: three copies of a web server in containers."""
-    script = "mkdir -p /tmp/w && echo $GREETING > /tmp/w/index.html && exec busybox httpd -f -p 8080 -h /tmp/w"
+    script = "mkdir -p /tmp/www && echo $GREETING > /tmp/www/index.html && exec busybox httpd -f -p 8080 -h /tmp/www"
     return {
         "image": "busybox:1.36.1", "command": ["sh", "-c", script], "port": 8080, "replicas": 3, "domain": "localhost",
         "resources": {"cpu": 0.4, "memory": "32Mi"}, "env": {"GREETING": greeting},
