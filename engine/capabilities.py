@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from automator67.engine.desired import App, Runtime, Strategy
+from automator67.engine.desired import Access, App, Runtime, Strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,10 @@ class Capabilities:
     in_place: bool = False
     volumes: bool = False
     adopts: bool = False
+    access: bool = False
+    """Whether apps may ask for something of the machine; then its owner decides."""
+    builds: bool = False
+    """Whether images that nodes build can be brought there."""
     counts_passes: bool = False
     """Whether ``health.healthy_after`` may be more than 1."""
 
@@ -31,6 +35,8 @@ CAPABILITIES: Mapping[str, Capabilities] = {
         frozenset({"rolling", "blue-green", "canary"}),
         volumes=True,
         adopts=True,
+        access=True,
+        builds=True,
         counts_passes=True,
     ),
     "swarm": Capabilities(frozenset({"docker"}), frozenset({"rolling"}), in_place=True),
@@ -51,6 +57,10 @@ def unfit(kind: str, app: App) -> str:
         return f"kind {kind} may restart a copy on another machine, without its volumes"
     if app.adopt is not None and not able.adopts:
         return f"kind {kind} takes over no container by name (adopt)"
+    if app.access != Access() and not able.access:
+        return f"kind {kind} gives apps nothing of its machines (access)"
+    if app.source is not None and not able.builds:
+        return f"kind {kind} takes images from a registry, not from a source"
     if app.health is not None and app.health.healthy_after > 1 and not able.counts_passes:
         return f"kind {kind} calls a copy healthy after one pass: health.healthy_after must be 1"
     return ""

@@ -85,6 +85,7 @@ def place_part(app: App) -> dict[str, Any]:
         part["secrets"] = {
             "env": {key: value.name for key, value in app.env if isinstance(value, SecretRef)},
             "files": [[f.path, f.secret] for f in app.files],
+            "registry": app.registry,
             "written": {use.name: [use.path, use.blob] for use in app.secrets},
         }
     return part

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from automator67.engine.desired import Origin
+from automator67.engine.image_name import parse
 from automator67.engine.nodes.registry import Registry
 from automator67.engine.places.protocol import Message, Opened, PlaceError
+from automator67.engine.registry_login import BadLogin, user_and_password
 from automator67.engine.secrets.errors import SecretError
 from automator67.engine.secrets.vault import Vault
 
@@ -51,7 +53,16 @@ class PlaceDesk:
             return Opened()
         written = {name: Origin(path, blob) for name, (path, blob) in secrets["written"].items()}
         env = {key: self._value(name, written).decode() for key, name in secrets["env"].items()}
-        return Opened(env, tuple((path, self._value(name, written)) for path, name in secrets["files"]))
+        files = tuple((path, self._value(name, written)) for path, name in secrets["files"])
+        login = None
+        if secrets.get("registry"):
+            registry = parse(str(message["image"])).registry
+            try:
+                login = (*user_and_password(self._value(secrets["registry"], written).decode(), registry), registry)
+            except ValueError as error:
+                what = error if isinstance(error, BadLogin) else "it is not text"
+                raise PlaceError(f"registry: secret {secrets['registry']} cannot be used: {what}") from None
+        return Opened(env, files, login)
 
     def secret(self, name: str) -> bytes:
         """Return the value of a secret of the newest commit. Raises PlaceError."""

@@ -21,10 +21,14 @@ class PlaceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The opened secrets of an app: environment by name, and (path, content) pairs. Never shown."""
+    """The opened secrets of an app: environment by name, and (path, content) pairs. Never shown.
+
+    ``login``: user, password and host of the image's registry, where that asks for them.
+    """
 
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     files: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    login: tuple[str, str, str] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

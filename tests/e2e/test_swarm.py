@@ -175,6 +175,12 @@ def test_a_bad_image_reverts_and_is_held(cloud: Cloud, swarm: PrivateSwarm) -> N
     assert state.rev_running == good.rev_running
     assert set(addresses(state)) == set(addresses(good)), "the copies of before were never touched"
     # It is not tried again, and a new commit is.
+
+    def finished() -> bool:
+        status = swarm.services(cloud.name)["web"]["UpdateStatus"]
+        return bool(status["State"] == "rollback_completed")
+
+    wait_for("Swarm to finish", finished)
     version = swarm.services(cloud.name)["web"]["Version"]["Index"]
     cloud.wait_commit(cloud.push({"README.md": "hello"}))
     assert swarm.services(cloud.name)["web"]["Version"]["Index"] == version

@@ -13,7 +13,7 @@ from automator67.engine.apps.rollout import Placed, roll
 from automator67.engine.apps.routes import edges, healthy
 from automator67.engine.capabilities import unfit
 from automator67.engine.copies import Copy
-from automator67.engine.desired import Node, Origin, Probe, Site, Update, Volume
+from automator67.engine.desired import Access, Node, Origin, Probe, Site, Source, Update, Volume
 from automator67.engine.nodes.messages import read_message
 from automator67.engine.observed import Instance, NodeView
 from automator67.engine.places.converge import Shaped, converge, mark_of, same_attempt, units_of
@@ -309,6 +309,8 @@ def test_what_a_place_gave_up_is_given_up_at_once() -> None:
         ({"update": Update(strategy="canary")}, "update.strategy canary is only for agents"),
         ({"runtime": "process"}, "does not offer the process runtime"),
         ({"adopt": "old"}, "takes over no container"),
+        ({"access": Access(privileged=True)}, "nothing of its machines"),
+        ({"source": Source("https://git.example.org/blog")}, "not from a source"),
         ({"health": Probe("tcp", port=1, healthy_after=2)}, "health.healthy_after must be 1"),
     ],
 )

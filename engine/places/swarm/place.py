@@ -119,10 +119,18 @@ class SwarmPlace:
     def _get(self, path: str, **query: Any) -> Any:
         return self._call("GET", path, query=query)
 
-    def _call(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None) -> Any:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         """Send one request; return the answer as data. Raises APIError for a refusal."""
         url = f"{self._client.base_url}/v{self._client.api_version}{path}"
-        answer = self._client.request(method, url, params=query, json=body, timeout=TIMEOUT_SECONDS)
+        answer = self._client.request(method, url, params=query, json=body, headers=headers, timeout=TIMEOUT_SECONDS)
         if answer.status_code >= 400:
             raise APIError(_said(answer), response=answer, explanation=_said(answer))
         return answer.json() if answer.content else None
@@ -135,11 +143,12 @@ class SwarmPlace:
             self._tidy(action.app, set())
             return
         spec = self._complete(action)
+        headers = _login(action.opened)
         if action.seen is None:
-            self._call("POST", "/services/create", body=spec)
+            self._call("POST", "/services/create", body=spec, headers=headers)
         else:
             query = {"version": action.seen.version}
-            self._call("POST", f"/services/{action.seen.handle}/update", query=query, body=spec)
+            self._call("POST", f"/services/{action.seen.handle}/update", query=query, body=spec, headers=headers)
         before = action.seen.shape if action.seen is not None else {}
         self._tidy(action.app, _secrets_of(spec) | _secrets_of(before))
 
@@ -203,6 +212,15 @@ class SwarmPlace:
 
 class _Gone(Exception):
     """What was to be removed is not there."""
+
+
+def _login(opened: Opened) -> dict[str, str]:
+    """Return what lets the machines of a swarm into the image's registry; Swarm keeps it with the service."""
+    if opened.login is None:
+        return {}
+    user, password, host = opened.login
+    text = json.dumps({"username": user, "password": password, "serveraddress": host})
+    return {"X-Registry-Auth": base64.urlsafe_b64encode(text.encode()).decode()}
 
 
 def _secrets_of(spec: Mapping[str, Any]) -> set[str]:
