@@ -77,6 +77,7 @@ def _wanted(f: _Fields) -> Wanted:
         stop_timeout=f.number("stop_timeout", 10.0),
         drift=f.one_of("drift", ("repair", "report", "off"), "repair"),
         user=f.word("user", _USER),
+        tree=f.optional_name("tree"),
         sealed=None if f.doc.get("sealed") is None else _sealed(_Fields(f"{f.where}.sealed", f.doc["sealed"])),
         access=_access(_Fields(f"{f.where}.access", f.doc.get("access") or {})),
     )
@@ -185,6 +186,9 @@ class _Fields:
         if not value or len(value) > _LONGEST or value[0] in "-_." or not _NAME.issuperset(value):
             raise self._wrong(key, "not a name (lower case letters, digits, '-', '_', '.')")
         return value
+
+    def optional_name(self, key: str) -> str:
+        return "" if self.doc.get(key) is None else self.name(key)
 
     def number(self, key: str, default: float) -> float:
         value = self.doc.get(key)

@@ -19,6 +19,7 @@ from automator67.agent.images import full_name
 from automator67.agent.matching import Match, adopted_now, match
 from automator67.agent.model import Desired, Observed, Retry, Seen, Step, Wanted
 from automator67.agent.policy_file import PolicyFile
+from automator67.agent.process_files import lacking_tree
 from automator67.agent.processes import Processes
 from automator67.agent.report import Knowledge, how_it_ended
 from automator67.agent.retry import after_failure, chance
@@ -161,6 +162,9 @@ class Keeper:
             self._flights[key] = flight._replace(progress=answer.text)
             return
         self._finish(step, answer.error if not answer.ok else "")
+        if step.runtime == "process":
+            del self._flights[key]
+            return
         ticket = self._docker.request() if self._docker is not None else 0
         self._flights[key] = flight._replace(ticket=ticket)
 
@@ -224,7 +228,9 @@ class Keeper:
         starting = step.kind in ("create", "start")
         self._flights[step.handle or step.instance] = _InFlight(step, "starting" if starting else "")
         if step.runtime == "process" and self._processes is not None:
-            if starting and w is not None:
+            if starting and (tree := lacking_tree(w, self._state)) is not None:
+                self._helper.submit("tree", tree, step, _PULL_PATIENCE)
+            elif starting and w is not None:
                 self._processes.start(w)
             else:
                 self._processes.stop(step.instance, seen.stop_timeout if seen else 10.0)

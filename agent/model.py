@@ -87,6 +87,8 @@ class Wanted(NamedTuple):
     stop_timeout: float = 10.0
     drift: Literal["repair", "report", "off"] = "repair"
     user: str | None = None
+    tree: str = ""
+    """What the source of a process is called by the engine; it is its working directory."""
     sealed: Sealed | None = None
     access: Access = Access()
 

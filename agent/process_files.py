@@ -63,6 +63,13 @@ def prepare(
     return plan_of(w, state, cloud, node, prefix, port)
 
 
+def lacking_tree(w: Wanted | None, state: str) -> dict[str, Any] | None:
+    """Return the arguments of the worker's ``tree`` job when an instance's source must be fetched before it starts."""
+    if w is None or not w.tree or os.path.isdir(f"{state}/instances/{w.id}/tree"):
+        return None
+    return {"state": state, "instance": w.id, "tree": w.tree, "user": w.user}
+
+
 def plan_of(w: Wanted, state: str, cloud: str, node: str, prefix: str, port: int) -> RunPlan:
     """Return how an instance runs with a port (0: none) in the directories that ``prepare`` made.
 
@@ -85,7 +92,8 @@ def plan_of(w: Wanted, state: str, cloud: str, node: str, prefix: str, port: int
         "A67_CLOUD": cloud, "A67_NODE": node, "A67_APP": w.app, "A67_INSTANCE": w.id, "A67_SLOT": str(w.slot),
         "A67_REV": w.rev, "A67_EPOCH": str(w.epoch), "A67_PORT": str(port),
     }  # fmt: skip
-    return RunPlan(env, f"{home}/work", f"{home}/out.log", f"{home}/err.log", user, port, names)
+    cwd = f"{home}/tree" if w.tree else f"{home}/work"
+    return RunPlan(env, cwd, f"{home}/out.log", f"{home}/err.log", user, port, names)
 
 
 def files_directory(cloud: str, node: str, w: Wanted) -> str:

@@ -89,6 +89,12 @@ class Processes:
         self._records.pop(instance, None)
         self._last_lines.pop(instance, None)
 
+    def forget_unstarted(self, wanted: set[str]) -> None:
+        """Remove what was fetched for instances that never ran and that nobody wants any more."""
+        with contextlib.suppress(OSError):
+            for name in set(os.listdir(f"{self._state}/instances")) - wanted - set(self._records):
+                threading.Thread(target=_remove_quietly, args=(f"{self._state}/instances/{name}",), daemon=True).start()
+
     def check(self) -> list[str]:
         """Look which processes have ended since the last look and return their instance ids."""
         ended = []
@@ -261,6 +267,11 @@ class Processes:
                 if process is not None and process.session == record.pid:
                     found.add(process.pid)
         return found
+
+
+def _remove_quietly(path: str) -> None:
+    with contextlib.suppress(OSError):
+        remove_tree(path)
 
 
 def _signal(pids: Iterable[int], number: int) -> None:

@@ -185,6 +185,7 @@ class Resident:
         self._last.tick(now)
         self._upkeep.collect_images(now, self._reporter.disk_is_filling)
         self._upkeep.forget_secrets(now)
+        self._upkeep.clear_unstarted()
         self._contact.check(now)
         if self._processes is None or not self._processes.running():
             return _TICK

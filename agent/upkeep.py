@@ -53,6 +53,13 @@ class Upkeep:
         with contextlib.suppress(OSError):
             secret_files.forget_all_but(member.cloud, member.node, known)
 
+    def clear_unstarted(self) -> None:
+        """Have files removed that were fetched for processes which never ran and which nobody wants any more."""
+        desired = self._keeper.desired
+        if self._processes is not None and desired is not None:
+            busy = self._keeper.observed().busy
+            self._processes.forget_unstarted({w.id for w in desired.instances} | busy)
+
     def rotate_logs(self) -> None:
         """Rotate logs that have become too large, in a thread."""
         large = self._processes.large_logs() if self._processes is not None and not self._rotating else []

@@ -83,6 +83,10 @@ def _do(job: str, args: dict[str, Any], docker_socket: str, progress: Progress) 
         from automator67.agent import sealing
 
         return {"csr": sealing.edge_request(args["home"], args["node"])}
+    if job == "tree":
+        from automator67.agent import tree_jobs
+
+        return tree_jobs.fetch(args, progress)
     from automator67.agent import docker_jobs, image_jobs
 
     if job == "build":

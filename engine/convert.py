@@ -148,7 +148,6 @@ def _access(document: Document) -> Access:
 
 def _unsupported(document: Document) -> tuple[str, ...]:
     found = [key for key in _LATER if document.get(key)]
-    found += ["source"] if document.get("runtime") == "process" and "source" in document else []
     strategy = _mapping(document.get("update")).get("strategy", "rolling")
     if strategy != "rolling":
         found.append(f"update.strategy: {strategy}")

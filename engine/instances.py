@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from automator67.engine.desired import Access, App, SecretRef
+from automator67.engine.images.pins import tree_key
 from automator67.engine.observed import Assignment
 
 Instances = dict[str, list[dict[str, Any]]]
@@ -101,6 +102,8 @@ def _message(a: Assignment, app: App | None, seal: Seal) -> dict[str, Any]:
     if "keep" in secret:
         return message | dict(secret)
     message |= secret
+    if app.source is not None and app.runtime == "process":
+        message["tree"] = tree_key(app.source.commit, app.source.path)
     if app.access != Access():
         message["access"] = asdict(app.access)
     return message | {
