@@ -15,7 +15,7 @@ from typing import Any, Literal
 from automator67.engine.build_logs import BuildLog, BuildLogs
 from automator67.engine.control import ControlError
 from automator67.engine.desired import Source
-from automator67.engine.images.pins import tree_key
+from automator67.engine.image_name import tree_key
 from automator67.engine.nodes.tasks import TaskBroker, TaskError
 from automator67.engine.observed import Build
 from automator67.engine.remote_errors import RemoteError

@@ -6,6 +6,7 @@ colon or the name ``localhost`` is a registry, everything else is on Docker Hub.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 HUB = "docker.io"
@@ -58,3 +59,17 @@ def pinned_name(image: str, digest: str) -> str:
 def same_but_tag(one: Reference, other: Reference) -> bool:
     """Whether two names differ in nothing but tag and digest."""
     return replace(one, tag="", digest="") == replace(other, tag="", digest="")
+
+
+def built_name(app: str, commit: str, path: str, dockerfile: str) -> str:
+    """Return the name of the image that is built of a folder at a commit: the same content, the same name."""
+    return f"{BUILT}/{app}:{_short(commit, path, dockerfile)}"
+
+
+def tree_key(commit: str, path: str) -> str:
+    """Return what a folder at a commit is called when it is sent to nodes (12 hex digits)."""
+    return _short(commit, path)
+
+
+def _short(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from automator67.engine.desired import Access, App, SecretRef
-from automator67.engine.images.pins import tree_key
+from automator67.engine.image_name import tree_key
 from automator67.engine.observed import Assignment
 
 Instances = dict[str, list[dict[str, Any]]]

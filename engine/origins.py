@@ -9,7 +9,7 @@ from pathlib import Path
 from automator67.engine.build_logs import BuildLogs
 from automator67.engine.builder import Builder
 from automator67.engine.desired import Desired, Source
-from automator67.engine.images.pins import tree_key
+from automator67.engine.image_name import tree_key
 from automator67.engine.images.registry import RegistryClient
 from automator67.engine.nodes.carrying import Carrier
 from automator67.engine.nodes.registry import Registry

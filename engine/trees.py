@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from automator67.engine.desired import Source
-from automator67.engine.images.pins import tree_key
+from automator67.engine.image_name import tree_key
 from automator67.engine.repo.sources import Sources
 
 KEPT_SECONDS = 7 * 24 * 3600.0

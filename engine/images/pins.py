@@ -6,13 +6,12 @@ while a source's ref is looked up again at every poll, which is what following a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from automator67.engine.desired import App, Desired, Source, revision_hash
-from automator67.engine.image_name import BUILT, parse, pinned_name
+from automator67.engine.image_name import built_name, parse, pinned_name
 
 Kind = Literal["source", "image"]
 
@@ -98,20 +97,6 @@ def pinned(desired: Desired, pins: Mapping[str, Pin]) -> tuple[Desired, dict[str
         if pin is not None and pin.error and not apps[name].awaits:
             notes[f"app/{name}"] = _note(question, pin)
     return replace(desired, apps=apps), notes
-
-
-def built_name(app: str, commit: str, path: str, dockerfile: str) -> str:
-    """Return the name of the image that is built of a folder at a commit: the same content, the same name."""
-    return f"{BUILT}/{app}:{_short(commit, path, dockerfile)}"
-
-
-def tree_key(commit: str, path: str) -> str:
-    """Return what a folder at a commit is called when it is sent to nodes (12 hex digits)."""
-    return _short(commit, path)
-
-
-def _short(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
 def _from_source(app: App, pin: Pin) -> App:

@@ -8,8 +8,8 @@ import pytest
 
 from automator67.engine.apps.building import building
 from automator67.engine.desired import App, Desired, Node, Origin, Source
-from automator67.engine.image_name import Reference, parse, pinned_name, with_tag
-from automator67.engine.images.pins import Pin, built_name, due, pinned
+from automator67.engine.image_name import Reference, built_name, parse, pinned_name, with_tag
+from automator67.engine.images.pins import Pin, due, pinned
 from automator67.engine.observed import Build, NodeView
 
 COMMIT = "c" * 40
