@@ -28,8 +28,7 @@ from automator67.agent.state import Membership, Memory
 # An instance that ran this long before it ended did not fail at starting: its backoff begins anew.
 STEADY = 10.0
 _MOST_EVENTS = 50
-_PULL_PATIENCE, _PATIENCE = 120.0, 60.0
-_IMAGE_USE_NOTED = 3600.0
+_PULL_PATIENCE, _PATIENCE, _IMAGE_USE_NOTED = 120.0, 60.0, 3600.0
 
 
 class _InFlight(NamedTuple):
