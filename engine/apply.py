@@ -104,6 +104,10 @@ def _take(tx: Connection, action: Action, desired: Desired, now: float) -> None:
         case "start" | "adopt" | "keep":
             place = (action.instance, app, action.slot, action.rev, action.node, action.epoch)
             intents.assign(tx, Assignment(*place, "run", now, desired.commit, action.adopt))
+        case "drain":
+            intents.drain(tx, action.instance, action.node, now)
+        case "resume":
+            intents.resume(tx, action.instance, action.node)
         case "stop":
             intents.unassign(tx, action.instance, action.node)
         case "hold":

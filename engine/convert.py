@@ -217,6 +217,7 @@ def _update(value: Any) -> Update:
         u.get("max_extra", 1),
         seconds(u.get("healthy_for", "10s")),
         seconds(u.get("deadline", "5m")),
+        seconds(u.get("drain", "5s")),
     )
 
 

@@ -15,9 +15,9 @@ class Copy:
     """One instance on one node.
 
     ``assigned``: False for one that was found by its stamp without a recorded intent. ``stopping``: the intent is
-    that it stops. ``lost``: its node cannot be relied on any more. ``known``: its node has reported since the
-    engine started; ``present``: it was in that report. ``since``: when it was assigned. Times are seconds since
-    the epoch.
+    that it stops. ``draining``: it takes no new requests since ``draining_since``. ``lost``: its node cannot be relied
+    on any more. ``known``: its node has reported since the engine started; ``present``: it was in that report.
+    ``since``: when it was assigned. Times are seconds since the epoch.
     """
 
     instance: str
@@ -28,6 +28,7 @@ class Copy:
     epoch: int
     assigned: bool = True
     stopping: bool = False
+    draining: bool = False
     lost: bool = False
     known: bool = False
     present: bool = False
@@ -38,11 +39,17 @@ class Copy:
     detail: str = ""
     drift: tuple[str, ...] = ()
     adopt: str | None = None
+    draining_since: float = 0.0
 
     @property
     def healthy(self) -> bool:
-        """Whether it serves now, as far as the engine can know."""
+        """Whether it could serve now, as far as the engine can know."""
         return not self.lost and self.phase == "running" and self.health in ("none", "healthy")
+
+    @property
+    def serving(self) -> bool:
+        """Whether it is healthy and nobody has begun to take it away."""
+        return self.healthy and not (self.draining or self.stopping)
 
     def ready(self, healthy_for: float, now: float) -> bool:
         """Whether it has been healthy for ``healthy_for`` seconds."""
@@ -64,8 +71,9 @@ def join(observed: Observed) -> Mapping[str, list[Copy]]:
         i = reported.pop((a.instance, a.node), None)
         copy = Copy(
             a.instance, a.app, a.slot, a.rev, a.node, a.epoch,
-            stopping=a.want == "stop", lost=a.node in lost or a.node not in observed.nodes,
+            stopping=a.want == "stop", draining=a.want == "drain", lost=a.node in lost or a.node not in observed.nodes,
             known=a.node in known, present=i is not None, since=a.since, adopt=a.adopt,
+            draining_since=a.draining_since,
             phase=i.phase if i else "pending", health=i.health if i else "none",
             healthy_since=i.healthy_since if i else 0.0, detail=i.detail if i else "",
             drift=i.drift if i else (),

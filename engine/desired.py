@@ -74,6 +74,7 @@ class Update:
     max_extra: int = 1
     healthy_for: float = 10.0
     deadline: float = 300.0
+    drain: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,11 @@ class App:
     def actionable(self) -> bool:
         """Whether the app can be acted on; if not, what runs of it is left as it is."""
         return not (self.unsupported or self.blocked)
+
+    @property
+    def drain(self) -> float:
+        """How long a copy takes no new requests before it stops, in seconds; 0 where nothing sends it any."""
+        return self.update.drain if self.port is not None else 0.0
 
     @property
     def pinned(self) -> bool:

@@ -30,7 +30,7 @@ def desired_instances(
     """
     wanted: Instances = {name: [] for name in nodes}
     for a in assignments:
-        if a.want == "run" and a.node in wanted:
+        if a.want != "stop" and a.node in wanted:
             wanted[a.node].append(_message(a, app_of(a.app, a.rev), seal))
     for messages in wanted.values():
         messages.sort(key=lambda m: str(m["id"]))

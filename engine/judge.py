@@ -137,9 +137,15 @@ def _majority(copies: Sequence[Copy]) -> str:
     return max(revs, key=revs.count, default="")
 
 
+def _phase(c: Copy) -> str:
+    if c.stopping:
+        return "stopping"
+    return "draining" if c.draining and c.healthy else c.phase
+
+
 def _shown(c: Copy, i: Instance | None) -> Mapping[str, object]:
     return {
-        "id": c.instance, "node": c.node, "slot": c.slot, "rev": c.rev, "phase": "stopping" if c.stopping else c.phase,
+        "id": c.instance, "node": c.node, "slot": c.slot, "rev": c.rev, "phase": _phase(c),
         "health": c.health, "healthy": c.healthy, "address": i.address if i else "", "detail": c.detail,
         "since": i.since if i else c.since, "restarts": i.restarts if i else 0, "drift": list(c.drift),
     }  # fmt: skip

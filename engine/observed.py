@@ -15,6 +15,7 @@ from automator67.schemas.messages.policy import NOTHING, Policy
 InstancePhase = Literal["pending", "pulling", "starting", "running", "exited", "paused", "failed", "missing"]
 Health = Literal["none", "starting", "healthy", "unhealthy"]
 NodeState = Literal["never", "healthy", "suspect", "unavailable", "revoked"]
+Want = Literal["run", "drain", "stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,10 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The engine's recorded intent that an instance runs (or stops) on a node."""
+    """The engine's recorded intent for an instance on a node; ``since``: when it was assigned.
+
+    ``drain``: it still runs, but takes no new requests from ``draining_since`` on; ``stop``: it stops.
+    """
 
     instance: str
     app: str
@@ -103,10 +107,11 @@ class Assignment:
     rev: str
     node: str
     epoch: int
-    want: Literal["run", "stop"]
+    want: Want
     since: float
     commit: str
     adopt: str | None = None
+    draining_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ def _progress(
         return "failed", given_up
     if plan.blocked and not any(a.ready for a in plan.actions):
         return "failed", f"{plan.blocked[0].resource}: {plan.blocked[0].reason}"
-    rolling = any(a.verb in ("start", "stop", "adopt", "forget") for a in plan.actions)
+    rolling = any(a.verb in ("start", "drain", "resume", "stop", "adopt", "forget") for a in plan.actions)
     stopping = any(c.stopping and not c.lost for mine in copies.values() for c in mine)
     complete = {app for app, _ in plan.complete}
     if (

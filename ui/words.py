@@ -36,6 +36,7 @@ _TONES: Final[Mapping[str, Mapping[str, Tone]]] = {
         "pending": "busy",
         "pulling": "busy",
         "starting": "busy",
+        "draining": "busy",
         "stopping": "busy",
         "paused": "warn",
         "exited": "bad",

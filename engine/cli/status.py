@@ -73,5 +73,6 @@ def _node(row: object) -> dict[str, object]:
 def _where(instances: object) -> str:
     parts = []
     for i in instances:  # type: ignore[attr-defined]
-        parts.append(f"{i['node']} http://{i['address']}" if i["address"] else str(i["node"]))
+        where = f"{i['node']} http://{i['address']}" if i["address"] else str(i["node"])
+        parts.append(f"{where} (draining)" if i["phase"] == "draining" else where)
     return ", ".join(parts)

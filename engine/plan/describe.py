@@ -19,7 +19,7 @@ def describe(app: App, copies: Sequence[Copy], actions: Sequence[Action], deploy
     fields: tuple[FieldChange, ...] = ()
     if deployed is not None:
         fields = _fields(deployed.spec, app)
-    steps = [a for a in actions if a.verb in ("start", "stop")]
+    steps = [a for a in actions if a.verb in ("start", "drain", "resume", "stop")]
     if not fields and not steps and deployed is not None:
         return None
     risk: Risk = "restarts" if any(a.risk == "restarts" for a in steps) else "safe"

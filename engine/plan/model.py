@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Verb = Literal["start", "stop", "adopt", "keep", "hold", "release", "forget", "look", "build"]
+Verb = Literal[
+    "start", "drain", "resume", "stop", "adopt", "keep", "hold", "release", "forget", "look", "build",
+]  # fmt: skip
 Risk = Literal["safe", "restarts", "destroys data"]
 ChangeKind = Literal["create", "update", "delete", "move", "adopt", "repair", "scale", "none"]
 

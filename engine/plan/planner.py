@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from automator67.engine.apps.building import building
 from automator67.engine.apps.revisions import from_spec
-from automator67.engine.apps.rollout import Placed, Rollout, keeps, roll
+from automator67.engine.apps.rollout import roll
+from automator67.engine.apps.steps import Placed, Rollout, stays
 from automator67.engine.capabilities import in_place
 from automator67.engine.copies import Copy, join
 from automator67.engine.desired import App, Desired
@@ -41,6 +42,11 @@ class _Pass:
     unchanged: int = 0
     wake_at: float = 0.0
 
+    def wake(self, at: float) -> None:
+        """Ask for another pass at a time (0: time changes nothing)."""
+        if at:
+            self.wake_at = min(self.wake_at or at, at)
+
 
 def plan(desired: Desired, observed: Observed, now: float) -> Plan:
     """Return the ordered rest of the way from ``observed`` to ``desired`` at ``now`` (seconds since the epoch).
@@ -55,7 +61,7 @@ def plan(desired: Desired, observed: Observed, now: float) -> Plan:
     gone += [n for n in observed.deployed if n not in desired.apps and n not in p.copies]
     _remove(p, dependants_first({n: _depends_on(observed.deployed.get(n)) for n in gone}))
     if not observed.settled:
-        p.wake_at = now + SETTLE_LOOK_SECONDS
+        p.wake(now + SETTLE_LOOK_SECONDS)
     for other in desired.others:
         p.notes[f"{other.kind}/{other.name}"] = "checked; this version does not act on it yet"
     return Plan(
@@ -96,11 +102,11 @@ def _plan_app(p: _Pass, app: App) -> None:
     if app.unsupported:
         keys = ", ".join(app.unsupported)
         p.blocked.append(Blocked(resource, f"this version cannot act on {keys} yet; what runs is left as it is"))
-        p.actions += keeps(copies)
+        p.actions += stays(copies, "what runs is left as it is")
         return
     if app.blocked:
         p.blocked.append(Blocked(resource, f"{app.blocked}; what runs is left as it is"))
-        p.actions += keeps(copies)
+        p.actions += stays(copies, "what runs is left as it is")
         return
     if app.awaits:
         _as_deployed(p, app, copies)
@@ -117,8 +123,7 @@ def _plan_app(p: _Pass, app: App) -> None:
     rollout, target = _roll(p, app, copies, hold)
     p.actions += rollout.actions
     p.blocked += [Blocked(resource, text) for text in dict.fromkeys(rollout.blocked)]
-    if rollout.wake_at:
-        p.wake_at = min(p.wake_at or rollout.wake_at, rollout.wake_at)
+    p.wake(rollout.wake_at)
     if rollout.ready >= target.replicas:
         p.healthy.add(app.name)
     if rollout.complete:
@@ -138,8 +143,10 @@ def _as_deployed(p: _Pass, app: App, copies: list[Copy]) -> None:
     """Keep what was deployed, since what the commit asks for is not known yet."""
     resource = f"app/{app.name}"
     deployed = _deployed_app(p.observed, app.name)
-    steps = keeps(copies) if deployed is None else _roll_to(p, deployed, copies, True, "").actions
+    rollout = Rollout(stays(copies, app.awaits)) if deployed is None else _roll_to(p, deployed, copies, True, "")
+    steps = rollout.actions
     p.actions += steps
+    p.wake(rollout.wake_at)
     change = describe(app, copies, steps, p.observed.deployed.get(app.name))
     p.changes += [change] if change else []
     p.unchanged += 0 if change else 1
@@ -157,7 +164,7 @@ def _roll(p: _Pass, app: App, copies: list[Copy], hold: Hold | None) -> tuple[Ro
         proven = good is not None and good.rev == app.rev
         made = building(app, p.observed.builds, p.desired.nodes, p.observed.nodes)
         if made.failed and not proven:
-            rollout = Rollout(keeps(copies), failed=made.failed)
+            rollout = Rollout(failed=made.failed)
         else:
             rollout = _roll_to(p, app, copies, proven, made.gate or _gate(p, app))
             rollout.actions[:0] = [made.action] if made.action else []
@@ -165,22 +172,22 @@ def _roll(p: _Pass, app: App, copies: list[Copy], hold: Hold | None) -> tuple[Ro
             return rollout, app
         if good is None or good.rev == app.rev:
             p.notes[resource] = f"{rollout.failed}; there is no earlier healthy revision to go back to"
-            return left_alone(rollout), app
+            return left_alone(rollout, copies), app
         p.actions.append(Action(f"hold:{resource}@{app.rev}", "hold", resource, rollout.failed, rev=app.rev))
         reason = rollout.failed
     else:
         reason = hold.reason
         if good is None or good.rev == app.rev:
-            return Rollout(keeps(copies)), app
+            return Rollout(stays(copies, f"held: {reason}")), app
     p.notes[resource] = f"held: {reason}; revision {good.rev} runs until a commit changes {app.origin.path}"
     last = from_spec(good.spec)
     back = replace(last, replicas=app.replicas, place=app.place, drift=app.drift, depends_on=app.depends_on)
     return _roll_to(p, back, copies, True, ""), back
 
 
-def left_alone(rollout: Rollout) -> Rollout:
+def left_alone(rollout: Rollout, copies: Sequence[Copy]) -> Rollout:
     """Return a failed rollout that leaves everything as it is, since there is nothing better to run."""
-    return Rollout(actions=[a for a in rollout.actions if a.verb == "keep"], ready=rollout.ready)
+    return Rollout(stays(copies, rollout.failed), ready=rollout.ready)
 
 
 def _roll_to(p: _Pass, app: App, copies: list[Copy], proven: bool, gate: str) -> Rollout:
@@ -234,12 +241,13 @@ def _adoption(p: _Pass, app: App) -> Action | None:
 
 
 def _remove(p: _Pass, names: Sequence[str]) -> None:
-    changes, actions = removals(
-        names, p.copies, p.observed.deployed, p.desired.settings.max_deletions,
+    changes, rollout = removals(
+        names, p.copies, p.observed.deployed, p.desired.settings.max_deletions, p.now,
         confirmed=p.desired.commit in p.observed.confirmed,
     )  # fmt: skip
     p.changes += changes
-    p.actions += actions
+    p.actions += rollout.actions
+    p.wake(rollout.wake_at)
 
 
 def _deployed_app(observed: Observed, name: str) -> App | None:

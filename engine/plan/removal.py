@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from automator67.engine.apps.rollout import keeps
+from automator67.engine.apps.revisions import from_spec
+from automator67.engine.apps.steps import Rollout, later, leave, stays
 from automator67.engine.copies import Copy
 from automator67.engine.observed import Revision
 from automator67.engine.plan.model import Action, Change
@@ -15,16 +16,17 @@ def removals(
     copies: Mapping[str, Sequence[Copy]],
     deployed: Mapping[str, Revision],
     budget: int,
+    now: float,
     *,
     confirmed: bool,
-) -> tuple[list[Change], list[Action]]:
-    """Return changes and steps that remove the apps ``names``, given dependants first.
+) -> tuple[list[Change], Rollout]:
+    """Return the changes and what remains to be done to remove the apps ``names``, given dependants first.
 
     Only what carries this cloud's stamp is ever in ``copies``. More than ``budget`` removals wait for a person's
     confirmation of the commit. Volumes are not touched. An app stops when all that depended on it has gone.
     """
     changes: list[Change] = []
-    actions: list[Action] = []
+    out = Rollout()
     leaving = [n for n in names if any(not c.stopping for c in copies.get(n, ())) or n in deployed]
     over = len(leaving) > budget and not confirmed
     waiting = (
@@ -40,27 +42,16 @@ def removals(
         if name in leaving:
             changes.append(Change(f"app/{name}", "delete", (reason,), "restarts"))
         if waits:
-            actions += keeps(mine)
+            out.actions += stays(mine, waits)
+        drain = from_spec(deployed[name].spec).drain if name in deployed else 0.0
         for c in mine:
-            actions.append(
-                Action(
-                    f"stop:{c.instance}@{c.node}#{c.epoch}",
-                    "stop",
-                    f"app/{name}",
-                    reason,
-                    "restarts",
-                    instance=c.instance,
-                    node=c.node,
-                    slot=c.slot,
-                    rev=c.rev,
-                    epoch=c.epoch,
-                    waits=waits,
-                    adopt=c.adopt,
-                )
-            )
+            steps, wake = leave(c, reason, drain, now, risk="restarts")
+            out.actions += [later(steps[-1], waits)] if waits else steps
+            out.wake(0.0 if waits else wake)
         if name in deployed and not copies.get(name):
-            actions.append(Action(f"forget:app/{name}", "forget", f"app/{name}", reason, waits=waiting if over else ""))
-    return changes, actions
+            forget = Action(f"forget:app/{name}", "forget", f"app/{name}", reason)
+            out.actions.append(later(forget, waiting) if over else forget)
+    return changes, out
 
 
 def _needs(revision: Revision | None) -> Sequence[str]:

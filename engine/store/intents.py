@@ -53,7 +53,19 @@ def load_intents(tx: Connection) -> Intents:
             good[row.app] = revision
     return Intents(
         tuple(
-            Assignment(r.instance, r.app, r.slot, r.rev, r.node, r.epoch, r.want, r.since, r.commit_id, r.adopt)
+            Assignment(
+                r.instance,
+                r.app,
+                r.slot,
+                r.rev,
+                r.node,
+                r.epoch,
+                r.want,
+                r.since,
+                r.commit_id,
+                r.adopt,
+                r.draining_since,
+            )
             for r in tx.execute(select(assignments).order_by(assignments.c.app, assignments.c.slot))
         ),
         {r.app: Hold(r.app, r.rev, r.blob, r.commit_id, r.reason, r.since) for r in tx.execute(select(holds))},
@@ -84,8 +96,19 @@ def assign(tx: Connection, a: Assignment) -> None:
             since=a.since,
             commit_id=a.commit,
             adopt=a.adopt,
+            draining_since=a.draining_since,
         )
     )
+
+
+def drain(tx: Connection, instance: str, node: str, now: float) -> None:
+    """Record that an instance takes no new requests from now on, while it still runs."""
+    tx.execute(update(assignments).where(_pair(instance, node)).values(want="drain", draining_since=now))
+
+
+def resume(tx: Connection, instance: str, node: str) -> None:
+    """Record that an instance that was to stop is wanted again."""
+    tx.execute(update(assignments).where(_pair(instance, node)).values(want="run", draining_since=0.0))
 
 
 def unassign(tx: Connection, instance: str, node: str) -> None:

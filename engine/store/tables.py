@@ -88,7 +88,10 @@ assignments = Table(
     Column("since", Float, nullable=False),
     Column("commit_id", String(64), nullable=False),
     Column("adopt", Text),
+    Column("draining_since", Float, nullable=False, default=0.0),
 )
+"""``want``: run, drain (runs on, but takes no new requests from ``draining_since`` on), stop. ``since``: when it was
+assigned."""
 Index("assignments_node", assignments.c.node)
 
 revisions = Table(

@@ -70,6 +70,9 @@ class MixedWorld(World):
     swarms: set[str] = field(default_factory=set)
     tried: set[tuple[str, str, int]] = field(default_factory=set)
 
+    def takes_requests(self, place: tuple[str, str]) -> bool:
+        return place[1] in self.swarms or super().takes_requests(place)
+
     def converge(self, only: str | None = None) -> None:
         for name in self.nodes:
             if only is not None and name != only:
@@ -83,7 +86,7 @@ class MixedWorld(World):
         if self.nodes[name].state != "healthy":
             return
         here = {p: a for p, a in self.assignments.items() if p[1] == name}
-        wanted = {p: a for p, a in here.items() if a.want == "run"}
+        wanted = {p: a for p, a in here.items() if a.want != "stop"}
         for slot in sorted({a.slot for a in here.values()}):
             mine = [a for a in wanted.values() if a.slot == slot]
             old = [p for p, i in self.running.items() if p[1] == name and i.slot == slot and p not in wanted]

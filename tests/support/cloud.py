@@ -58,7 +58,8 @@ def http_app(greeting: str = "hello", **keys: Any) -> dict[str, Any]:
     )
     app = {
         "runtime": "process", "command": [sys.executable, "-c", code], "port": 8080, "env": {"GREETING": greeting},
-        "health": {"path": "/", "interval": "500ms"}, "update": {"healthy_for": "0s", "deadline": "20s"},
+        "health": {"path": "/", "interval": "500ms"},
+        "update": {"healthy_for": "0s", "deadline": "20s", "drain": "500ms"},
         "resources": {"memory": "64Mi"},
     }  # fmt: skip
     return app | keys

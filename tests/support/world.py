@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from automator67.engine.apps.revisions import same_source, to_spec
+from automator67.engine.apps.revisions import from_spec, same_source, to_spec
 from automator67.engine.desired import App, Desired, Node, Origin, Settings, Update, revision_hash
 from automator67.engine.observed import Assignment, Hold, Instance, NodeView, Observed, Revision
 from automator67.engine.plan.model import Action, Plan
@@ -79,6 +79,10 @@ class World:
                     action.instance, name, action.slot, action.rev, action.node, action.epoch, "run", self.now,
                     wanted.commit, action.adopt,
                 )  # fmt: skip
+            elif action.verb == "drain" and place in self.assignments:
+                self.assignments[place] = replace(self.assignments[place], want="drain", draining_since=self.now)
+            elif action.verb == "resume" and place in self.assignments:
+                self.assignments[place] = replace(self.assignments[place], want="run", draining_since=0.0)
             elif action.verb == "stop" and place in self.assignments:
                 self.assignments[place] = replace(self.assignments[place], want="stop")
             elif action.verb == "hold":
@@ -99,7 +103,7 @@ class World:
         for name, view in self.nodes.items():
             if view.state in ("unavailable", "revoked") or (only and name != only):
                 continue
-            wanted = {p: a for p, a in self.assignments.items() if p[1] == name and a.want == "run"}
+            wanted = {p: a for p, a in self.assignments.items() if p[1] == name and a.want != "stop"}
             for place in [p for p in self.running if p[1] == name and p not in wanted]:
                 del self.running[place]
             for place, a in wanted.items():
@@ -122,12 +126,26 @@ class World:
         self.nodes[name] = replace(self.nodes[name], state="healthy")
 
     def serving(self, name: str) -> int:
-        """Return how many healthy copies of an app run on reachable nodes."""
+        """Return how many healthy copies of an app run on reachable nodes and are in traffic."""
         return sum(
             1
-            for (_, node), i in self.running.items()
-            if i.app == name and i.phase == "running" and self.nodes[node].state == "healthy"
-        )
+            for place, i in self.running.items()
+            if i.app == name and i.phase == "running" and self.nodes[place[1]].state == "healthy"
+            and self.takes_requests(place)
+        )  # fmt: skip
+
+    def takes_requests(self, place: tuple[str, str]) -> bool:
+        """Whether it is still wanted that a copy takes new requests."""
+        return place in self.assignments and self.assignments[place].want == "run"
+
+    def in_traffic(self, place: tuple[str, str]) -> bool:
+        """Whether a copy serves and has not been drained for as long as its app says."""
+        i, a = self.running.get(place), self.assignments[place]
+        if i is None or i.phase != "running" or self.nodes[place[1]].state in ("unavailable", "revoked"):
+            return False
+        spec = self.deployed.get(a.app)
+        wait = from_spec(spec.spec).drain if spec else 0.0
+        return wait > 0 and (a.want != "drain" or self.now < a.draining_since + wait)
 
 
 def node_view(name: str, memory: int = 2**31) -> NodeView:

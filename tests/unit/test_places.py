@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from automator67.engine.apps.rollout import Placed, roll
+from automator67.engine.apps.rollout import roll
 from automator67.engine.apps.routes import edges, healthy
+from automator67.engine.apps.steps import Placed
 from automator67.engine.capabilities import unfit
 from automator67.engine.copies import Copy
 from automator67.engine.desired import Access, Node, Origin, Probe, Site, Source, Update, Volume

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from automator67.engine.apps.rollout import Placed, Rollout, roll
+from automator67.engine.apps.rollout import roll
+from automator67.engine.apps.steps import Placed, Rollout
 from automator67.engine.copies import Copy, instance_id
 from automator67.engine.desired import App, Update, Volume
 from tests.support.world import app
