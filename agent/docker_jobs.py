@@ -24,8 +24,6 @@ _SILENT_NETWORK = re.compile(
     re.IGNORECASE,
 )
 _NOT_THERE = re.compile(r"access denied|not found|manifest unknown|does not exist|unauthorized", re.IGNORECASE)
-# Whichever is free when the container starts.
-_PORTS = f"{naming.DOCKER_PORTS[0]}-{naming.DOCKER_PORTS[-1]}"
 _local = threading.local()
 
 
@@ -62,7 +60,7 @@ def _create(client: docker.APIClient, args: Mapping[str, Any], progress: Progres
         # The same as the memory: no swap on top of the limit.
         memswap_limit=args["memory"] or None,
         nano_cpus=int(args["cpu"] * 1e9) or None,
-        port_bindings=dict.fromkeys(args["ports"], ("127.0.0.1", _PORTS)),
+        port_bindings=dict.fromkeys(args["ports"], ("127.0.0.1", None)),
         mounts=[
             *(Mount(target=v["path"], source=v["name"], type="volume") for v in args["volumes"]),
             *(Mount(m["path"], m["host"], type="bind", read_only=m["read_only"]) for m in args["mounts"]),

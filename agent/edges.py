@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from automator67.agent import naming
 from automator67.agent.helper import Helper
 from automator67.agent.link import Link, LinkError
 from automator67.agent.retry import chance
@@ -156,7 +155,6 @@ class Edges:
             **wanted,
             "node": self._node,
             "local": {i: place for i, place in self._local.items() if i in routed},
-            "ports": [naming.DOCKER_PORTS.start, naming.PROCESS_PORTS.stop],
             **self._options,
         }
         if table == self._written:

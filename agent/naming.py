@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-# The ports of this machine at which apps are reached, below those that the kernel takes for outgoing connections. They
-# are few, since the gateway's proxy looks through them for each request.
-DOCKER_PORTS = range(20_000, 20_500)
-PROCESS_PORTS = range(20_500, 21_000)
-
 BUILT = "a67/"
 """How the names of images begin that the cloud builds itself: nodes have them from each other, by way of the engine."""
 CLOUD, NODE, APP = "a67.cloud", "a67.node", "a67.app"

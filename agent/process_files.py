@@ -17,6 +17,10 @@ from automator67.agent.trees import remove_tree
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+# Below the range from which the kernel takes ports for outgoing connections.
+_FIRST_PORT, _LAST_PORT = 20_000, 32_000
+
+
 class ProcessError(Exception):
     """A process cannot be started; the text is for a person."""
 
@@ -171,7 +175,7 @@ def _variable(volume: str) -> str:
 def _port(last: int, taken: frozenset[int]) -> int:
     """Return a port that is free on 127.0.0.1 now."""
     for attempt in range(200):
-        port = last if last and attempt == 0 else naming.PROCESS_PORTS[int(chance() * len(naming.PROCESS_PORTS))]
+        port = last if last and attempt == 0 else _FIRST_PORT + int(chance() * (_LAST_PORT - _FIRST_PORT))
         if port in taken:
             continue
         with contextlib.suppress(OSError), socket.socket() as s:

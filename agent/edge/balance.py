@@ -1,9 +1,8 @@
 """Where a request for an app may go, from the table and what is known to be down. Pure.
 
-A copy on this node is reached directly when it listens on one of the ports that this node gives to apps; every other
-copy through the proxy of its node, by mutual TLS. Which of the two a place is, Caddy tells by its port. A copy whose
-node has no proxy is reached through the gateway's own, which speaks plain HTTP to any port; and with it then all copies
-of the app that are here, so that shares are kept.
+A copy on this node, or on a node without a proxy, is reached directly; all copies on other nodes are one place, the
+gateway's mesh server, which speaks mutual TLS to the proxies of their nodes. So one handler of Caddy never has to speak
+plain HTTP to one place and TLS to another: it would try the second in the way of the first.
 """
 
 from __future__ import annotations
@@ -27,50 +26,45 @@ class Place(NamedTuple):
 
 
 def local_places(table: Table, app: str) -> list[Place]:
-    """Return where this node's proxy finds copies: those here that are not down, unless all are, and those without
-    a proxy of their own."""
-    targets = table.apps.get(app, ())
-    known = [t for t in targets if _listens(table, t)]
-    bare = [Place(*split(t.address), t.weight) for t in targets if t.address]
-    chosen = [t for t in known if table.local[t.instance].up] or ([] if bare else known)
-    return [Place(*split(table.local[t.instance].address), t.weight) for t in chosen] + bare
+    """Return where this node's proxy finds copies here: those that are not down, unless all are."""
+    known = [t for t in table.apps.get(app, ()) if _listens(table, t)]
+    chosen = [t for t in known if table.local[t.instance].up] or known
+    return [Place(*split(table.local[t.instance].address), t.weight) for t in chosen]
 
 
-def places(table: Table, app: str, down: Collection[str]) -> list[Place]:
-    """Return where a gateway may send requests of an app.
+def node_places(table: Table, app: str, down: Collection[str]) -> list[Place]:
+    """Return the proxies of the other nodes that run copies; those ``down`` are left out, unless all are."""
+    weights: dict[str, int] = {}
+    for t in table.apps.get(app, ()):
+        if _elsewhere(table, t):
+            weights[t.node] = weights.get(t.node, 0) + t.weight
+    chosen = {n: w for n, w in weights.items() if n not in down} or weights
+    return [Place(n, split(table.nodes[n])[1], w, node=True) for n, w in chosen.items()]
 
-    Copies that are down here, and nodes whose proxy is ``down``, are left out, unless that leaves nothing.
+
+def places(table: Table, app: str, down: Collection[str], mesh: int) -> list[Place]:
+    """Return where a gateway sends requests of an app; ``mesh`` is the port of its way to other nodes.
+
+    What is down is left out, unless that leaves nothing.
     """
-    found: dict[Place, bool] = {}
-    targets = table.apps.get(app, ())
-    bare = any(t.address for t in targets)
-    for t in targets:
-        place, up = _place(table, t, down, bare)
-        if place is None:
-            continue
-        # The copies of another node are one place, with the shares of all.
-        same = next((p for p in found if p[:2] == place[:2]), None)
-        if same is not None:
-            up = found.pop(same) or up
-            place = place._replace(weight=place.weight + same.weight)
-        found[place] = up
-    return [p for p, up in found.items() if up] or list(found)
+    found: list[tuple[Place, bool]] = []
+    elsewhere: list[tuple[int, bool]] = []
+    for t in table.apps.get(app, ()):
+        if t.address:
+            found.append((Place(*split(t.address), t.weight), True))
+        elif _listens(table, t):
+            local = table.local[t.instance]
+            found.append((Place(*split(local.address), t.weight), local.up))
+        elif _elsewhere(table, t):
+            elsewhere.append((t.weight, t.node not in down))
+    if elsewhere:
+        alive = [weight for weight, up in elsewhere if up]
+        found.append((Place("127.0.0.1", mesh, sum(alive or [w for w, _ in elsewhere])), bool(alive)))
+    return [p for p, up in found if up] or [p for p, _ in found]
 
 
-def _place(table: Table, t: Target, down: Collection[str], bare: bool) -> tuple[Place | None, bool]:
-    """Return where a copy is reached; ``bare``: the app has copies whose node has no proxy."""
-    if t.address:
-        own = table.nodes.get(table.node)
-        return (Place(table.node, split(own)[1], t.weight, node=True), True) if own else (None, False)
-    here = t.node == table.node
-    up = table.local[t.instance].up if here and t.instance in table.local else t.node not in down
-    if here and not bare and _listens(table, t):
-        host, port = split(table.local[t.instance].address)
-        if host == "127.0.0.1" and port in table.ports:
-            return Place(host, port, t.weight), up
-    if t.node not in table.nodes:
-        return None, False
-    return Place(t.node, split(table.nodes[t.node])[1], t.weight, node=True), up
+def _elsewhere(table: Table, t: Target) -> bool:
+    return not t.address and t.node != table.node and t.node in table.nodes
 
 
 def _listens(table: Table, t: Target) -> bool:

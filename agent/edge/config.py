@@ -4,26 +4,29 @@ It says nothing about apps: where they are, Caddy asks by DNS, and what else the
 files and by a request to the edge. So it never changes while the node's role stays the same, and no connection is
 ever lost to a change of it.
 
-A request comes in on the public server and goes to a copy on this node, or by mutual TLS to the proxy of another, or
-to the gate server, where the edge decides about it first. Which of them, the port tells: those of this machine are
-known, on all others TLS is spoken. Proxies accept only the certificates of gateways, pinned by their hash.
+A request comes in on the public server and goes to a copy on this node, or to the mesh server, which passes it to the
+proxy of another node by mutual TLS, or to the gate server, where the edge decides about it first. Proxies accept only
+the certificates of gateways, pinned by their hash.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from automator67.agent.edge.zone import NOBODY
-
 REFRESH = "250ms"
 # A request waits this long for a copy to come: an app that may run only once is away for a moment when it changes.
 TRY_FOR = "15s"
+# A proxy soon lets the gateway try another node; but what may be sent only once it cannot hand back.
+_TRY_HERE, _TRY_ONCE_HERE = "300ms", "5s"
+_SAFE = ["GET", "HEAD", "OPTIONS"]
 
 Json = dict[str, Any]
 
 # Anything else is no name to ask our resolver for: it would say nothing, and the request would wait in vain.
 _NAME = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(:[0-9]+)?$"
 _NO_NAME: Json = {"handler": "static_response", "status_code": 400, "body": "There is no such name.\n"}
+_FOR_APP: Json = {"header": {"A67-App": ["*"]}}
+_ABORT: Json = {"handler": "static_response", "abort": True}
 _NO_ANSWER: Json = {
     "handler": "static_response", "status_code": "{http.error.status_code}",
     "headers": {"Retry-After": ["10"], "Content-Type": ["text/plain; charset=utf-8"], "Cache-Control": ["no-store"]},
@@ -40,7 +43,7 @@ class Files(NamedTuple):
 
 
 class Ports(NamedTuple):
-    """Ports of 127.0.0.1: the edge's own ``dns`` and ``answers``, Caddy's ``gate``, those given to ``apps``.
+    """Ports of 127.0.0.1: the edge's own ``dns`` and ``answers``, Caddy's ``gate`` and ``mesh``.
 
     The others are addresses Caddy listens on.
     """
@@ -48,7 +51,7 @@ class Ports(NamedTuple):
     dns: int
     answers: int
     gate: int
-    apps: range
+    mesh: int
     proxy: str
     public_http: str
     public_https: str
@@ -70,8 +73,9 @@ def caddy_config(files: Files, ports: Ports, token: str, gateway: Acme | None) -
     edge = f"http://127.0.0.1:{ports.answers}/{token}"
     servers: dict[str, Json] = {"proxy": _proxy_server(files, ports)}
     if gateway is not None:
-        servers["public"] = _public_server(files, ports)
-        servers["gate"] = _gate_server(files, ports, token)
+        servers["public"] = _public_server(ports)
+        servers["gate"] = _gate_server(ports, token)
+        servers["mesh"] = _mesh_server(files, ports)
         servers["plain"] = _plain_server(ports)
     identity = [{"certificate": f"{files.home}/identity.pem", "key": f"{files.home}/key.pem", "tags": ["identity"]}]
     tls: Json = {"certificates": {"load_files": identity}}
@@ -97,10 +101,10 @@ def caddy_config(files: Files, ports: Ports, token: str, gateway: Acme | None) -
     }  # fmt: skip
 
 
-def _public_server(files: Files, ports: Ports) -> Json:
-    handler = _pass_on(ports, "{http.request.host}.g.a67.", files)
+def _public_server(ports: Ports) -> Json:
+    handler = _pass_on(ports, "{http.request.host}.g.a67.")
     # What only we may say must not come from outside.
-    handler["headers"]["request"]["delete"] = ["A67-App"]
+    handler["headers"]["request"] = {"set": {"Host": ["{http.request.hostport}"]}, "delete": ["A67-App"]}
     return {
         "listen": [ports.public_https],
         "automatic_https": {"disable_redirects": True},
@@ -114,16 +118,37 @@ def _public_server(files: Files, ports: Ports) -> Json:
     }  # fmt: skip
 
 
-def _gate_server(files: Files, ports: Ports, token: str) -> Json:
+def _gate_server(ports: Ports, token: str) -> Json:
     """Where the requests go that need a decision each: only the public server sends them."""
-    by_app = _pass_on(ports, "{http.request.header.A67-App}.ga.a67.", files)
-    by_app["headers"]["request"]["set"] |= _as_it_came()
+    by_app = _pass_on(ports, "{http.request.header.A67-App}.ga.a67.")
     return {
         "listen": [f"127.0.0.1:{ports.gate}"],
         "automatic_https": {"disable": True},
         "protocols": ["h1"],
         "trusted_proxies": {"source": "static", "ranges": ["127.0.0.1/32"]},
         "routes": [{"handle": [_ask_gate(ports, token), by_app]}],
+        "errors": {"routes": [{"handle": [_NO_ANSWER]}]},
+    }
+
+
+def _mesh_server(files: Files, ports: Ports) -> Json:
+    """The way to other nodes, by mutual TLS."""
+    by_app = _pass_on(ports, "{http.request.header.A67-App}.ma.a67.", files)
+    by_host = _pass_on(ports, "{http.request.host}.m.a67.", files)
+    routes: list[Json] = [{"match": [_FOR_APP], "handle": [by_app], "terminal": True}, {"handle": [by_host]}]
+    return _inner(f"127.0.0.1:{ports.mesh}", routes, ["127.0.0.1/32"])
+
+
+def _inner(listen: str, routes: list[Json], gateways: list[str]) -> Json:
+    """Return a server that only gateways (at these addresses) send requests to; they have said who the client is."""
+    return {
+        "listen": [listen],
+        "automatic_https": {"disable": True},
+        "protocols": ["h1"],
+        "trusted_proxies": {"source": "static", "ranges": gateways},
+        "routes": routes,
+        # A broken connection lets the gateway try another copy where that is safe; an answer would not.
+        "errors": {"routes": [{"handle": [_ABORT]}]},
     }
 
 
@@ -143,19 +168,15 @@ def _plain_server(ports: Ports) -> Json:
 
 
 def _proxy_server(files: Files, ports: Ports) -> Json:
-    by_app = _pass_on(ports, "{http.request.header.A67-App}.ha.a67.", None)
-    by_host = _pass_on(ports, "{http.request.host}.h.a67.", None)
-    for handler in (by_app, by_host):
-        handler["headers"]["request"]["set"] |= _as_it_came()
     known = _exists(files, "/peers/{http.request.tls.client.fingerprint}")
-    return {
-        "listen": [ports.proxy],
-        "automatic_https": {"disable": True},
-        "protocols": ["h1"],
+    routes: list[Json] = [{"match": [{"not": [known]}], "handle": [_ABORT], "terminal": True}]
+    for match, name in ((_FOR_APP, "{http.request.header.A67-App}.ha.a67."), ({}, "{http.request.host}.h.a67.")):
+        for method, try_for in (({"method": _SAFE}, _TRY_HERE), ({}, _TRY_ONCE_HERE)):
+            handler = _pass_on_here(ports, name, try_for)
+            routes.append({"match": [match | method], "handle": [handler], "terminal": True})
+    return _inner(ports.proxy, routes, ["0.0.0.0/0", "::/0"]) | {
         # The name in the handshake is the node's, the host of a request its app's.
         "strict_sni_host": False,
-        # Who gets here is a gateway, and has said who the client is.
-        "trusted_proxies": {"source": "static", "ranges": ["0.0.0.0/0", "::/0"]},
         "tls_connection_policies": [{
             "protocol_min": "tls1.3",
             "certificate_selection": {"any_tag": ["identity"]},
@@ -164,17 +185,18 @@ def _proxy_server(files: Files, ports: Ports) -> Json:
                 "ca": {"provider": "file", "pem_files": [f"{files.home}/ca.pem"]},
             },
         }],
-        "routes": [
-            {"match": [{"not": [known]}], "handle": [{"handler": "static_response", "abort": True}], "terminal": True},
-            {"match": [{"header": {"A67-App": ["*"]}}], "handle": [by_app], "terminal": True},
-            {"handle": [by_host]},
-        ],
-        # A broken connection lets the gateway try another copy where that is safe; an answer would not.
-        "errors": {"routes": [{"handle": [{"handler": "static_response", "abort": True}]}]},
     }  # fmt: skip
 
 
-def _pass_on(ports: Ports, name: str, mesh: Files | None) -> Json:
+def _pass_on_here(ports: Ports, name: str, try_for: str) -> Json:
+    handler = _pass_on(ports, name)
+    handler["load_balancing"]["try_duration"] = try_for
+    # Every copy has an address of its own here: one that fails is shut out shortly, and none for another's fault.
+    handler["health_checks"] = {"passive": {"fail_duration": "2s", "max_fails": 1}}
+    return handler
+
+
+def _pass_on(ports: Ports, name: str, mesh: Files | None = None) -> Json:
     """Return the handler that passes a request to one of the places a name stands for; ``mesh``: by mutual TLS."""
     resolver = {"addresses": [f"udp/127.0.0.1:{ports.dns}"]}
     transport: Json = {
@@ -191,22 +213,19 @@ def _pass_on(ports: Ports, name: str, mesh: Files | None) -> Json:
             "client_certificate_file": f"{mesh.home}/identity.pem",
             "client_certificate_key_file": f"{mesh.home}/key.pem",
             "handshake_timeout": "5s",
-            "except_ports": [str(p) for p in (*ports.apps, ports.gate, NOBODY)],
         }
     return {
         "handler": "reverse_proxy",
         "transport": transport,
-        "headers": {"request": {"set": {"Host": ["{http.request.hostport}"]}}},
+        "headers": {"request": {"set": {"Host": ["{http.request.hostport}"]} | _as_it_came()}},
         "dynamic_upstreams": {
             "source": "srv", "name": name, "refresh": REFRESH, "grace_period": "10s", "resolver": resolver,
         },
         "load_balancing": {
             # Shares are made by how often a place is in an answer: only this keeps them.
             "selection_policy": {"policy": "random"},
-            "try_duration": TRY_FOR, "try_interval": "100ms",
+            "try_duration": TRY_FOR, "try_interval": "100ms", "retry_match": [{"method": _SAFE}],
         },
-        # Short, since the last copy must not be shut out for long; who is down for longer is not in the answer.
-        "health_checks": {"passive": {"fail_duration": "2s", "max_fails": 1}},
     }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ from automator67.agent.state import make_directory, read, read_json, write_json
 HOLD_SECONDS = 30.0
 _LONGEST_SOCKET_PATH = 100
 _PRIORITY = -10
-_USUAL = {"proxy": ":6768", "http": ":80", "https": ":443", "gate": "127.0.0.1:0"}
+_USUAL = {"proxy": ":6768", "http": ":80", "https": ":443", "gate": "127.0.0.1:0", "mesh": "127.0.0.1:0"}
 
 
 def run(home: str, hold_seconds: float = HOLD_SECONDS) -> int:
@@ -147,7 +147,8 @@ class Edge:
         listen = self._doc.get("listen", {})
         acme = self._doc.get("acme", {})
         ports = Ports(
-            self._known["dns"], self._known["answers"], int(self._listen("gate", {}).rpartition(":")[2]), table.ports,
+            self._known["dns"], self._known["answers"],
+            _port(self._listen("gate", {})), _port(self._listen("mesh", {})),
             self._listen("proxy", listen), self._listen("http", listen), self._listen("https", listen),
         )  # fmt: skip
         files = Files(self._home, _socket_path(self._home), f"{self._home}/caddy.log")
@@ -213,7 +214,9 @@ class Edge:
             return None
         return zone.records(
             self._table, question.name, question.kind,
-            Standing(self._reach.down, self._answers.held, int(self._known.get("gate", 0))),
+            Standing(
+                self._reach.down, self._answers.held, int(self._known.get("gate", 0)), int(self._known.get("mesh", 0))
+            ),
             random.random(), self._reach.resolve,  # noqa: S311
         )  # fmt: skip
 
@@ -248,6 +251,10 @@ def _fingerprint(pem: bytes) -> str:
     """Return the SHA-256 of the first certificate. Raises ValueError when there is none."""
     first, end, _ = pem.decode().partition("-----END CERTIFICATE-----")
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first.strip() + "\n" + end)).hexdigest()
+
+
+def _port(listen: str) -> int:
+    return int(listen.rpartition(":")[2])
 
 
 def _free_port(host: str) -> int:

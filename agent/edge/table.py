@@ -61,8 +61,7 @@ class Table(NamedTuple):
     """All an edge knows.
 
     ``sites`` by host, the longest path first; ``apps``: who takes requests; ``nodes``: ``HOST:PORT`` of their proxies;
-    ``peers``: SHA-256 of the certificates that may use this node's proxy; ``local``: what runs here;
-    ``ports``: those that this node gives to apps.
+    ``peers``: SHA-256 of the certificates that may use this node's proxy; ``local``: what runs here.
     """
 
     node: str
@@ -72,7 +71,6 @@ class Table(NamedTuple):
     nodes: Mapping[str, str]
     peers: tuple[str, ...]
     local: Mapping[str, Local]
-    ports: range
 
     def sites_of(self, host: str) -> tuple[Site, ...]:
         """Return the sites of a name, the longest path first; ``*.example.org`` stands for one more label."""
@@ -100,7 +98,6 @@ def parse(doc: Mapping[str, Any]) -> Table:
             {str(k): _address(v) for k, v in doc.get("nodes", {}).items()},
             tuple(str(p) for p in doc.get("peers", ())),
             {str(k): Local(_local_address(v["address"]), bool(v["up"])) for k, v in doc.get("local", {}).items()},
-            range(*doc.get("ports", (0, 0))),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
         raise TableError(f"the edge's table cannot be understood: {type(e).__name__}: {e}") from None

@@ -1,6 +1,7 @@
 """The names Caddy asks for, and what they stand for. Pure.
 
     HOST.g.a67, APP.ga.a67      SRV: where a gateway sends a request for a host, or for an app
+    HOST.m.a67, APP.ma.a67      SRV: the proxies of other nodes that run copies
     HOST.h.a67, APP.ha.a67      SRV: the copies on this node, for its proxy
     7f000001.a67                A: an address, written in the name (32 digits: AAAA)
     NODE.node.a67               A, AAAA: where the proxy of a node is
@@ -17,7 +18,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from automator67.agent.edge import dns
-from automator67.agent.edge.balance import MOST_RECORDS, Place, local_places, multiplicities, places, split
+from automator67.agent.edge.balance import MOST_RECORDS, Place, local_places, multiplicities, node_places, places, split
 from automator67.agent.edge.gate import simple
 from automator67.agent.edge.table import Table
 
@@ -30,11 +31,12 @@ Resolve = Callable[[str], list[str]]
 
 
 class Standing(NamedTuple):
-    """What is known besides the table: nodes whose proxy is down, apps whose requests wait, the gate's port."""
+    """What is known besides the table: nodes whose proxy is down, apps whose requests wait, ports of Caddy's here."""
 
     down: Collection[str]
     held: Collection[str]
     gate: int
+    mesh: int
 
 
 def records(
@@ -49,14 +51,19 @@ def records(
         return [] if kind == dns.SRV else _written(rest)
     if zone == "node":
         return _node(table, key, resolve) if kind in (dns.A, dns.AAAA) else []
-    if zone not in ("g", "ga", "h", "ha"):
+    if zone not in ("g", "ga", "m", "ma", "h", "ha"):
         return None
     if kind != dns.SRV:
         return []
     if zone == "g" and not simple(table, key):
         return [_here(standing.gate)]
-    app = key if zone in ("ga", "ha") else _root_app(table, key)
-    found = places(table, app, standing.down) if zone in ("g", "ga") else local_places(table, app)
+    app = key if zone in ("ga", "ma", "ha") else _root_app(table, key)
+    if zone in ("g", "ga"):
+        found = places(table, app, standing.down, standing.mesh)
+    elif zone in ("m", "ma"):
+        found = node_places(table, app, standing.down)
+    else:
+        found = local_places(table, app)
     if not found:
         return [_here(standing.gate if zone == "g" and app not in standing.held else NOBODY)]
     return _services(found, name, chance)

@@ -92,7 +92,7 @@ class EdgeUnderTest:
         (home / "ca.pem").write_text(authority.pem)
         self.table: dict[str, Any] = {
             "node": node, "gateway": {} if gateway else None, "sites": [], "apps": {}, "nodes": {}, "peers": [],
-            "local": {}, "ports": [PORTS.start, PORTS.stop],
+            "local": {},
             "listen": {"proxy": "127.0.0.1:0", "http": "127.0.0.1:0", "https": "127.0.0.1:0"},
         }  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automator67.agent.edge.balance import MOST_RECORDS, Place, local_places, multiplicities, places, split
+from automator67.agent.edge.balance import MOST_RECORDS, Place, local_places, multiplicities, node_places, places, split
 from automator67.agent.edge.table import Table, TableError, parse
 
-PORTS = [20_000, 21_000]
+MESH = 5304
 
 
 def table(*targets: tuple[str, str, int], local: dict[str, Any] | None = None, node: str = "one") -> Table:
     return parse({
-        "node": node, "gateway": {}, "ports": PORTS,
+        "node": node, "gateway": {},
         "apps": {"web": [{"instance": i, "node": n, "weight": w} for i, n, w in targets]},
         "nodes": {"one": "10.0.0.1:6768", "two": "10.0.0.2:6768", "three": "three.test:7000"},
         "local": {i: {"address": a, "up": up} for i, (a, up) in (local or {}).items()},
@@ -69,38 +69,36 @@ def test_who_is_down_is_left_out_unless_all_are(copies: list[tuple[str, int, boo
     local = {
         f"w{n}": (f"127.0.0.1:{20_000 + n}", up) for n, (node, _, up) in enumerate(copies) if node == "one"
     }  # fmt: skip
-    found = places(table(*targets, local=local), "web", down)
+    found = places(table(*targets, local=local), "web", down, MESH)
     assert bool(found) == bool(targets)
     healthy = {f"127.0.0.1:{20_000 + n}" for n, (node, _, up) in enumerate(copies) if node == "one" and up}
-    healthy |= {node for node, _, _ in copies if node != "one" and node not in down}
-    got = {p.host if p.node else f"{p.host}:{p.port}" for p in found}
+    if any(node != "one" and node not in down for node, _, _ in copies):
+        healthy.add(f"127.0.0.1:{MESH}")
+    got = {f"{p.host}:{p.port}" for p in found}
     assert got == healthy if healthy else len(got) == len(found)
+    far = {node for node, _, _ in copies if node != "one"}
+    proxies = {p.host for p in node_places(table(*targets, local=local), "web", down)}
+    assert proxies == (far - down or far)
 
 
-def test_the_copies_of_another_node_are_one_place_with_the_shares_of_all() -> None:
-    found = places(table(("w0", "two", 1), ("w1", "two", 2), ("w2", "three", 1)), "web", ())
-    assert found == [Place("two", 6768, 3, node=True), Place("three", 7000, 1, node=True)]
+def test_the_copies_of_other_nodes_are_one_place_with_the_shares_of_all() -> None:
+    t = table(("w0", "two", 1), ("w1", "two", 2), ("w2", "three", 1))
+    assert places(t, "web", (), MESH) == [Place("127.0.0.1", MESH, 4)]
+    assert places(t, "web", {"two"}, MESH) == [Place("127.0.0.1", MESH, 1)]
+    assert node_places(t, "web", ()) == [Place("two", 6768, 3, node=True), Place("three", 7000, 1, node=True)]
 
 
-@pytest.mark.parametrize(
-    ("address", "place"),
-    [
-        ("127.0.0.1:20500", Place("127.0.0.1", 20_500, 1)),
-        # Caddy would speak TLS to a port that is none of ours, and knows only these of 127.0.0.1.
-        ("127.0.0.1:8080", Place("one", 6768, 1, node=True)),
-        ("127.0.0.2:20500", Place("one", 6768, 1, node=True)),
-        ("[::1]:20500", Place("one", 6768, 1, node=True)),
-        # Not known to listen here: perhaps the proxy knows more.
-        ("", Place("one", 6768, 1, node=True)),
-    ],
-)
-def test_a_copy_here_is_reached_directly_only_at_a_port_for_apps(address: str, place: Place) -> None:
-    assert places(table(("w0", "one", 1), local={"w0": (address, True)}), "web", ()) == [place]
+@pytest.mark.parametrize(("address", "place"), [("127.0.0.1:8080", ("127.0.0.1", 8080)), ("[::1]:80", ("::1", 80))])
+def test_a_copy_here_is_reached_directly(address: str, place: tuple[str, int]) -> None:
+    t = table(("w0", "one", 1), local={"w0": (address, True)})
+    assert places(t, "web", (), MESH) == [Place(*place, 1)]
+    assert node_places(t, "web", ()) == []
 
 
 def test_a_copy_on_a_node_nobody_knows_is_nowhere() -> None:
-    assert places(table(("w0", "gone", 1)), "web", ()) == []
-    assert places(table(("w0", "two", 1)), "other", ()) == []
+    assert places(table(("w0", "gone", 1)), "web", (), MESH) == []
+    assert places(table(("w0", "one", 1)), "web", (), MESH) == []
+    assert places(table(("w0", "two", 1)), "other", (), MESH) == []
 
 
 def test_the_proxy_sends_only_to_copies_of_its_own_node() -> None:
@@ -126,18 +124,12 @@ def bare(*addresses: str, local: dict[str, Any] | None = None) -> Table:
     return found._replace(apps={"web": (*found.apps["web"], *more)})
 
 
-def test_copies_whose_node_has_no_proxy_are_reached_through_the_gateways_own() -> None:
-    t = bare("10.9.0.1:32768", "[fd00::1]:32769")
-    assert places(t, "web", ()) == [Place("one", 6768, 4, node=True)]
-    assert local_places(t, "web") == [Place("10.9.0.1", 32768, 2), Place("fd00::1", 32769, 2)]
-
-
-def test_shares_are_kept_between_copies_here_and_copies_without_a_proxy() -> None:
-    t = bare("10.9.0.1:32768", local={"i": ("127.0.0.1:20000", True), "j": ("127.0.0.1:20001", False)})
-    assert places(t, "web", ()) == [Place("one", 6768, 4, node=True)]
-    assert local_places(t, "web") == [Place("127.0.0.1", 20000, 1), Place("10.9.0.1", 32768, 2)]
-    down = bare("10.9.0.1:32768", local={"j": ("127.0.0.1:20001", False)})
-    assert local_places(down, "web") == [Place("10.9.0.1", 32768, 2)]
+def test_copies_whose_node_has_no_proxy_are_reached_directly() -> None:
+    t = bare("10.9.0.1:32768", "[fd00::1]:32769", local={"i": ("127.0.0.1:20000", True), "j": ("127.0.0.1:1", False)})
+    there = [Place("10.9.0.1", 32768, 2), Place("fd00::1", 32769, 2)]
+    assert places(t, "web", (), MESH) == [Place("127.0.0.1", 20000, 1), *there]
+    assert local_places(t, "web") == [Place("127.0.0.1", 20000, 1)]
+    assert node_places(t, "web", ()) == []
 
 
 def test_an_address_without_a_proxy_is_one_of_numbers() -> None:

@@ -20,7 +20,7 @@ from automator67.agent.edge.peers import set_peers
 from automator67.agent.edge.table import TableError, parse
 
 FILES = Files("/var/lib/edge", "/var/lib/edge/admin.sock", "/var/lib/edge/caddy.log")
-PORTS = Ports(5301, 5302, 5303, range(20_000, 20_003), ":6768", ":80", ":443")
+PORTS = Ports(5301, 5302, 5303, 5304, ":6768", ":80", ":443")
 TOKEN = "tokentokentoken"
 
 
@@ -41,7 +41,7 @@ def site(**keys: Any) -> dict[str, Any]:
         {"nodes": {"two": "10.0.0.2:70000"}}, {"nodes": {"two": "10.0.0.2:²"}},
         {"local": {"w0": {"address": "127.0.0.1", "up": True}}}, {"local": {"w0": {"address": "somewhere:80",
         "up": True}}},
-        {"local": {"w0": {"up": True}}}, {"ports": 3}, {"ports": ["a", "b"]}, {"ports": [1, 2, 0]},
+        {"local": {"w0": {"up": True}}},
     ],
 )  # fmt: skip
 def test_a_table_that_makes_no_sense_is_refused_as_a_whole(wrong: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ def config(gateway: Acme | None = Acme("", "", "")) -> str:  # noqa: B008
 
 def test_the_configuration_is_frozen() -> None:
     assert config() == config()
-    assert set(json.loads(config())["apps"]["http"]["servers"]) == {"public", "gate", "plain", "proxy"}
+    assert set(json.loads(config())["apps"]["http"]["servers"]) == {"public", "gate", "mesh", "plain", "proxy"}
     # Without public traffic: only the proxy, and nobody signs anything.
     assert set(json.loads(config(None))["apps"]["http"]["servers"]) == {"proxy"}
     assert "automation" not in json.loads(config(None))["apps"]["tls"]
@@ -125,15 +125,20 @@ def test_only_the_public_servers_listen_to_the_world_and_proxies_want_a_certific
     servers = json.loads(config())["apps"]["http"]["servers"]
     assert {name: s["listen"] for name, s in servers.items()} == {
         "public": [":443"], "plain": [":80"], "proxy": [":6768"], "gate": ["127.0.0.1:5303"],
+        "mesh": ["127.0.0.1:5304"],
     }  # fmt: skip
     policy = servers["proxy"]["tls_connection_policies"][0]
     assert policy["client_authentication"]["mode"] == "require_and_verify"
     assert policy["protocol_min"] == "tls1.3"
 
 
-def test_tls_is_left_out_only_towards_this_machine() -> None:
-    handler = json.loads(config())["apps"]["http"]["servers"]["public"]["routes"][-1]["handle"][0]
-    assert handler["transport"]["tls"]["except_ports"] == ["20000", "20001", "20002", "5303", "1"]
+def test_one_handler_speaks_either_tls_or_not() -> None:
+    servers = json.loads(config())["apps"]["http"]["servers"]
+    tls = {
+        name: {"tls" in h["transport"] for r in server["routes"] for h in r["handle"] if "dynamic_upstreams" in h}
+        for name, server in servers.items()
+    }
+    assert tls == {"public": {False}, "gate": {False}, "mesh": {True}, "plain": set(), "proxy": {False}}
 
 
 def test_a_certificate_authority_may_be_named() -> None:

@@ -14,13 +14,13 @@ from automator67.agent.edge.dns import AAAA, LONGEST, SRV, A, Question, Service
 from automator67.agent.edge.table import Table, parse
 from automator67.agent.edge.zone import NOBODY, Standing, records
 
-GATE = 4000
+GATE, MESH = 4000, 4001
 HERE = "7f000001.a67"
 
 
 def table(**more: Any) -> Table:
     return parse({
-        "node": "one", "gateway": {}, "ports": [20_000, 21_000],
+        "node": "one", "gateway": {},
         "sites": [
             {"host": "web.test", "app": "web"}, {"host": "away.test", "app": "away"}, {"host": "none.test",
             "app": "none"},
@@ -43,17 +43,20 @@ def ask(
     name: str, kind: int = SRV, *, down: tuple[str, ...] = (), held: tuple[str, ...] = (), of: Table | None = None
 ) -> Any:
     addresses = {"two.test": ["10.0.0.2", "fd00::2"]}
-    standing = Standing(down, held, GATE)
+    standing = Standing(down, held, GATE, MESH)
     return records(of or table(), name, kind, standing, 0.5, lambda host: addresses.get(host, []))
 
 
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        # A gateway, by host and by app: a copy here and the proxy of another node.
-        ("web.test.g.a67", {(HERE, 20_007), ("two.node.a67", 7000)}),
-        ("web.ga.a67", {(HERE, 20_007), ("two.node.a67", 7000)}),
-        ("away.ga.a67", {("two.node.a67", 7000)}),
+        # A gateway, by host and by app: a copy here and the way to other nodes; and what is on that way.
+        ("web.test.g.a67", {(HERE, 20_007), (HERE, MESH)}),
+        ("web.ga.a67", {(HERE, 20_007), (HERE, MESH)}),
+        ("away.ga.a67", {(HERE, MESH)}),
+        ("web.test.m.a67", {("two.node.a67", 7000)}),
+        ("away.ma.a67", {("two.node.a67", 7000)}),
+        ("none.ma.a67", {(HERE, NOBODY)}),
         # A proxy: copies here alone.
         ("web.test.h.a67", {(HERE, 20_007)}),
         ("web.ha.a67", {(HERE, 20_007)}),
@@ -88,7 +91,8 @@ def test_requests_of_a_held_app_wait_and_then_are_told() -> None:
 
 def test_a_proxy_that_is_down_is_left_out_unless_it_is_the_last() -> None:
     assert ask("web.test.g.a67", down=("two",)) == [Service(HERE, 20_007)]
-    assert ask("away.test.g.a67", down=("two",)) == [Service("two.node.a67", 7000)]
+    assert ask("away.test.g.a67", down=("two",)) == [Service(HERE, MESH)]
+    assert ask("away.test.m.a67", down=("two",)) == [Service("two.node.a67", 7000)]
 
 
 @pytest.mark.parametrize(
@@ -139,11 +143,11 @@ def test_long_names_keep_their_shares() -> None:
         "weight": 1}]},
         nodes={node: f"10.0.0.{n}:6768" for n, node in enumerate(far)},
     )  # fmt: skip
-    name = f"{'h' * 60}.{'i' * 60}.test.g.a67"
-    t = t._replace(sites={name.removesuffix(".g.a67"): (t.sites["web.test"][0]._replace(host=name[:-6]),)})
+    name = f"{'h' * 60}.{'i' * 60}.test.m.a67"
+    t = t._replace(sites={name.removesuffix(".m.a67"): (t.sites["web.test"][0]._replace(host=name[:-6]),)})
     rng, counted = random.Random(7), dict.fromkeys(far, 0)
     for _ in range(2000):
-        found = records(t, name, SRV, Standing((), (), GATE), rng.random(), lambda _: [])
+        found = records(t, name, SRV, Standing((), (), GATE, MESH), rng.random(), lambda _: [])
         wire = dns.answer(Question(1, name, SRV, b"x" * (len(name) + 6)), found)
         assert len(wire) <= LONGEST
         assert int.from_bytes(wire[6:8], "big") == len(found or ())
