@@ -10,6 +10,7 @@ from typing import Any
 from automator67.engine.desired import (
     Access,
     App,
+    ImagePolicy,
     Mount,
     Node,
     Origin,
@@ -28,7 +29,7 @@ from automator67.engine.desired import (
 from automator67.schemas.units import seconds, size_bytes
 
 Document = Mapping[str, Any]
-_LATER = ("schedule", "before", "image_policy")
+_LATER = ("schedule", "before")
 """Keys of an app that are valid but that this version's engine cannot act on."""
 
 
@@ -128,6 +129,7 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
         files=files,
         access=access,
         source=_source(document.get("source")),
+        policy=_policy(document.get("image_policy")),
         registry=_mapping(document.get("registry")).get("secret", ""),
         unsupported=_unsupported(document),
         document=document,
@@ -152,6 +154,11 @@ def _unsupported(document: Document) -> tuple[str, ...]:
     if strategy != "rolling":
         found.append(f"update.strategy: {strategy}")
     return tuple(found)
+
+
+def _policy(value: Any) -> ImagePolicy | None:
+    p = _mapping(value)
+    return ImagePolicy(p["track"], seconds(p.get("every", "1h"))) if p else None
 
 
 def _source(value: Any) -> Source | None:

@@ -115,6 +115,14 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagePolicy:
+    """Which newer images an app follows: a pattern of tags, or ``digest``; looked for every ``every`` seconds."""
+
+    track: str
+    every: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where an app is built from: a folder of a git repository. ``commit`` is what ``ref`` means, once it is known."""
 
@@ -173,6 +181,7 @@ class App:
     blocked: str = ""
     """Why the app cannot be acted on now, such as a secret that does not open; what runs is left as it is."""
     source: Source | None = None
+    policy: ImagePolicy | None = None
     registry: str = ""
     """The name of the secret with which the registry lets us in; empty: none is needed."""
     awaits: str = ""

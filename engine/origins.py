@@ -9,7 +9,9 @@ from pathlib import Path
 from automator67.engine.build_logs import BuildLogs
 from automator67.engine.builder import Builder
 from automator67.engine.desired import Desired, Source
+from automator67.engine.forges.pull_requests import pull_requests_of
 from automator67.engine.image_name import tree_key
+from automator67.engine.image_updates import ImageUpdates
 from automator67.engine.images.registry import RegistryClient
 from automator67.engine.nodes.carrying import Carrier
 from automator67.engine.nodes.registry import Registry
@@ -17,7 +19,7 @@ from automator67.engine.nodes.tasks import TaskBroker
 from automator67.engine.observed import Build, NodeView
 from automator67.engine.options import Options
 from automator67.engine.remote_errors import RemoteError
-from automator67.engine.repo.address import Address
+from automator67.engine.repo.mirror import Mirror
 from automator67.engine.repo.sources import Sources
 from automator67.engine.resolver import Resolver
 from automator67.engine.source import credentials_of
@@ -36,7 +38,7 @@ class Origins:
         store: Store,
         registry: Registry,
         broker: TaskBroker,
-        home: Address,
+        mirror: Mirror,
         *,
         secret: Callable[[str], str],
         changed: Callable[[str], None],
@@ -44,14 +46,26 @@ class Origins:
         clock: Callable[[], float],
     ) -> None:
         self._store, self._registry, self._changed, self._views = store, registry, changed, views
-        self._trees = Trees(options.state / "trees", Sources(options.state / "sources", home, credentials_of(options)))
+        copies = Sources(options.state / "sources", mirror.address, credentials_of(options))
+        self._trees = Trees(options.state / "trees", copies)
         self._client = RegistryClient()
         self.resolver = Resolver(store, self._trees, self._client, secret, changed, clock)
+        requests = pull_requests_of(mirror.name, options.forge_token, api=options.forge_url)
+        self._updates = ImageUpdates(store, mirror, options.path, self._client, secret, requests, clock)
         logs = BuildLogs(options.state / "builds")
         self.builder = Builder(store, broker, self._trees, logs, changed, clock)
         self.carrier = Carrier(broker, self._tree, self._holders, self._lost)
         self._sources: dict[str, Source] = {}
         self._builds: Mapping[str, Build] = {}
+
+    def settle(self, desired: Desired, now: float, fetch: bool) -> tuple[Desired, dict[str, str]]:
+        """Return the desired state with what its names mean, and notes by resource; begin to look for newer images.
+
+        With ``fetch`` refs of sources are looked up again. Raises StoreUnavailable.
+        """
+        self._updates.look(desired, now)
+        settled, notes = self.resolver.settle(desired, now, fetch)
+        return settled, self._updates.notes | notes
 
     def note(self, desired: Desired, intents: Intents) -> None:
         """Take up what a pass found: which sources there are, which images are to be built. For any thread."""
@@ -76,6 +90,7 @@ class Origins:
         """End what is under way."""
         await self.builder.stop()
         self.resolver.close()
+        self._updates.close()
         self._client.close()
 
     async def _tree(self, node: str, key: str) -> Path | None:

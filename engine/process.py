@@ -83,12 +83,12 @@ class Engine:
         redact_with(self._redactor.text)
         self._broker = TaskBroker()
         self._origins = Origins(
-            options, store, self._registry, self._broker, self._source.mirror.address,
+            options, store, self._registry, self._broker, self._source.mirror,
             secret=lambda name: self._reconciler.secret(name), changed=self._read_anew,
             views=self._views, clock=steady_now,
         )  # fmt: skip
         self._reconciler = Reconciler(store, self._source, self._registry, started=steady_now(), store_lost=older,
-                                      redact=self._redactor.text, settle=self._origins.resolver.settle)  # fmt: skip
+                                      redact=self._redactor.text, settle=self._origins.settle)  # fmt: skip
         self._poster = Poster(store, options, self._source.mirror)
         self._inbox = Inbox(options.state / "inbox")
         self._desk = PlaceDesk(

@@ -20,6 +20,7 @@ from automator67.schemas.units import human_bytes, seconds, size_bytes
 _FREE_NAMES: Final[tuple[Path, ...]] = (("env",), ("labels",), ("place", "require"), ("place", "prefer"))
 """Where ``secret`` is a name that a person chose, with a text, and not a reference."""
 _LOOPBACK: Final = re.compile(r"tcp://(localhost|127\.[0-9.]+|\[::1\]):")
+_TRACK: Final = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9_.*-]{0,127}", re.A)
 LEAST_MEMORY: Final = 6 * 2**20
 """The Docker Engine runs no container with less."""
 LEAST_INTERVAL: Final = 0.1
@@ -108,6 +109,7 @@ def _app(value: Mapping[str, Any]) -> Iterator[Finding]:
     if size_bytes(memory) < LEAST_MEMORY:
         hint = f"write for example {memory}Mi" if isinstance(memory, int) else "write for example 16Mi"
         yield Finding("out-of-range", ("resources", "memory"), f"{human_bytes(size_bytes(memory))} is too little", hint)
+    yield from _policy(value)
     for key in ("path", "dockerfile"):
         if ".." in value.get("source", {}).get(key, "").split("/"):
             yield Finding("out-of-range", ("source", key), "it must not lead out with '..'", "name a folder below it")
@@ -180,6 +182,18 @@ def _zones() -> frozenset[str]:
     from zoneinfo import available_timezones
 
     return frozenset(available_timezones())
+
+
+def _policy(value: Mapping[str, Any]) -> Iterator[Finding]:
+    if "image_policy" not in value:
+        return
+    track, image = value["image_policy"]["track"], value.get("image", "")
+    if not image or "@" in image:
+        hint = "take the digest out of image, or image_policy away" if image else "give it an image with a tag"
+        yield Finding("contradiction", ("image_policy",), "only the tag of an image can be followed", hint)
+    if track != "digest" and not ("*" in track and _TRACK.fullmatch(track)):
+        hint = 'write a tag with a * for each number, such as "1.4.*", or digest'
+        yield Finding("out-of-range", ("image_policy", "track"), f"{track!r} is no pattern of tags", hint)
 
 
 def _commands(value: Mapping[str, Any]) -> Iterator[Finding]:

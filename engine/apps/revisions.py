@@ -22,7 +22,7 @@ from automator67.engine.desired import (
 )
 
 _SKIP = frozenset({"name", "origin", "env", "health", "place", "update", "volumes", "files", "secrets", "access"}) | {
-    "source",
+    "source", "policy",
     # The names of an app and who may pass are those of the present commit, whichever revision runs.
     "sites", "tls", "allow", "basic",
 }  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Literal
 
 from automator67.engine.desired import App, Desired, Source, revision_hash
 from automator67.engine.image_name import built_name, parse, pinned_name
+from automator67.engine.images.policy import DIGEST
 
 Kind = Literal["source", "image"]
 
@@ -58,23 +59,25 @@ def question_of(app: App) -> Question | None:
 def due(desired: Desired, pins: Mapping[str, Pin], now: float, every: float) -> list[Question]:
     """Return what should be looked up now.
 
-    Sources every ``every`` seconds. An image when it is new to the app, or when its digest is not known and the
-    app's file has changed: a new revision comes anyway then.
+    Sources every ``every`` seconds. An image when it is new to the app, when the app follows its digest and the time
+    has come, or when its digest is not known and the app's file has changed: a new revision comes anyway then.
     """
     found = []
     for app in desired.apps.values():
         question = question_of(app)
-        if question is None:
-            continue
-        pin = pins.get(app.name)
-        if pin is None or pin.reference != question.reference:
-            found.append(question)
-        elif question.kind == "source":
-            if now - pin.at >= every:
-                found.append(question)
-        elif not pin.value and pin.blob != question.blob:
+        if question is not None and _is_due(app, question, pins.get(app.name), now, every):
             found.append(question)
     return found
+
+
+def _is_due(app: App, question: Question, pin: Pin | None, now: float, every: float) -> bool:
+    if pin is None or pin.reference != question.reference:
+        return True
+    if question.kind == "source":
+        return now - pin.at >= every
+    if app.policy is not None and app.policy.track == DIGEST and now - pin.at >= app.policy.every:
+        return True
+    return not pin.value and pin.blob != question.blob
 
 
 def pinned(desired: Desired, pins: Mapping[str, Pin]) -> tuple[Desired, dict[str, str]]:
@@ -118,4 +121,6 @@ def _awaits(question: Question) -> str:
 def _note(question: Question, pin: Pin) -> str:
     if question.kind == "source":
         return f"{pin.error}; commit {pin.value[:12]} stays"
+    if pin.value:
+        return f"{pin.error}; digest {pin.value[:19]} stays"
     return f"the digest of {question.reference} is not known, the tag is used as it is: {pin.error}"

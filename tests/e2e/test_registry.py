@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,3 +129,75 @@ def test_a_login_never_reaches_a_file_or_an_argument_of_the_agent(cloud: Cloud) 
     for file in [*Path(cloud.agent_state("one")).rglob("*"), *Path("/proc").glob("[0-9]*/cmdline")]:
         with contextlib.suppress(OSError):
             assert not file.is_file() or PASSWORD.encode() not in file.read_bytes(), file
+
+
+def test_a_moved_tag_is_followed_by_its_digest_where_that_is_asked_for(
+    cloud: Cloud, registry: Registry, busybox: str
+) -> None:
+    first = registry.push(busybox, "follow/web:edge", "one")
+    cloud.seal("shop-login", f"{USER}:{PASSWORD}")
+    image = f"{registry.host}/follow/web"
+    try:
+        follow = app(
+            f"{image}:edge", registry={"secret": "shop-login"}, image_policy={"track": "digest", "every": "1s"}
+        )
+        cloud.wait_commit(cloud.push({"apps/follow.yaml": follow}, "follow"), seconds=60)
+        before = cloud.wait_app("follow", healthy)
+        assert pinned(cloud, "follow").endswith(first)
+        second = registry.push(busybox, "follow/web:edge", "two")
+        after = cloud.wait_app("follow", lambda s: healthy(s) and s.rev_running != before.rev_running, 60)
+        assert after.commit_deployed == before.commit_deployed
+        wait_for("the old one to go", lambda: pinned(cloud, "follow").endswith(second))
+    finally:
+        cloud.wait_commit(cloud.push({"apps/follow.yaml": None}, "remove it"))
+        forget(image)
+
+
+def test_a_newer_tag_is_proposed_on_a_branch_once(cloud: Cloud, registry: Registry, busybox: str) -> None:
+    registry.push(busybox, "tags/web:1.4.9", "one")
+    image = f"{registry.host}/tags/web"
+    cloud.seal("shop-login", f"{USER}:{PASSWORD}")
+    policy = {"track": "1.4.*", "every": "1s"}
+    followed = app(f"{image}:1.4.9", registry={"secret": "shop-login"}, image_policy=policy)
+    try:
+        pushed = cloud.push({"apps/tags.yaml": followed}, "follow tags")
+        cloud.wait_commit(pushed, seconds=60)
+        for tag in ("1.4.10", "1.5.0", "1.4.11-rc1"):
+            registry.push(busybox, f"tags/web:{tag}", tag)
+        branch = "update/tags-1.4.10"
+        wait_for("the branch", lambda: branch in branches(cloud), 40)
+        assert branches(cloud) == {"main", branch}
+        cloud.git("fetch", "-q", "origin")
+        assert cloud.git("rev-parse", f"origin/{branch}^") == pushed
+        changed = cloud.git("diff", "--numstat", pushed, f"origin/{branch}").split()
+        assert changed == ["1", "1", "apps/tags.yaml"]
+        assert f'"{image}:1.4.10"' in cloud.git("show", f"origin/{branch}:apps/tags.yaml")
+        state = cloud.wait_app("tags", lambda s: branch in s.reason)
+        assert state.sync == "synced"
+        proposed = cloud.git("rev-parse", f"origin/{branch}")
+        cloud.git("push", "-q", "origin", "--delete", branch)
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            assert branches(cloud) == {"main"}, "who deletes it is not asked again"
+        cloud.git("merge", "-q", "--ff-only", proposed)
+        cloud.git("push", "-q", "origin", "HEAD:main")
+        cloud.wait_commit(cloud.git("rev-parse", "HEAD"), seconds=60)
+        wait_for("the newer one", lambda: f"{image}:1.4.10@" in pinned(cloud, "tags"))
+    finally:
+        cloud.wait_commit(cloud.push({"apps/tags.yaml": None}, "remove it"))
+        forget(image)
+
+
+def branches(cloud: Cloud) -> set[str]:
+    listed = cloud.git("ls-remote", "--heads", "origin").split()[1::2]
+    return {name.removeprefix("refs/heads/") for name in listed}
+
+
+def pinned(cloud: Cloud, name: str) -> str:
+    """Return the image of the app's one container."""
+    client = docker.from_env()
+    try:
+        found = client.containers.list(filters={"label": [f"a67.cloud={cloud.name}", f"a67.app={name}"]})
+        return str(found[0].attrs["Config"]["Image"]) if len(found) == 1 else ""
+    finally:
+        client.close()

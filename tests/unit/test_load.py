@@ -205,7 +205,7 @@ def test_the_order_of_keys_and_comments_keep_the_revision_but_not_the_blob() -> 
     ("document", "named"),
     [
         ("image: a\nschedule: '@daily'", "schedule"),
-        ("image: a\nbefore: {command: x}", "before"), ("image: a\nimage_policy: {track: digest}", "image_policy"),
+        ("image: a\nbefore: {command: x}", "before"),
         ("image: a\nupdate: {strategy: canary}", "canary"),
         ("image: a\nupdate: {strategy: blue-green}", "blue-green"),
     ],

@@ -1,0 +1,57 @@
+"""Opens a pull request where the forge has them: ``POST /repos/{owner}/{repo}/pulls`` of GitHub's API (2022-11-28)."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+
+from automator67.engine.forges.github import API, API_VERSION, TIMEOUT_SECONDS
+
+_REMOTE = re.compile(
+    r"(?:https://|ssh://(?:[^@/]+@)?|[^@/]+@)github\.com[/:](?P<owner>[\w.-]+)/(?P<repo>[\w.-]+?)(?:\.git)?/?", re.A
+)
+_EXISTS = 422
+
+
+class PullRequestFailed(Exception):
+    """The forge took no pull request; one line. The branch is there all the same."""
+
+
+class PullRequests:
+    """The pull requests of one repository. ``api`` is https://api.github.com or that of an Enterprise server."""
+
+    def __init__(self, owner: str, repo: str, token: str, *, api: str = API) -> None:
+        self._url = f"{api.rstrip('/')}/repos/{owner}/{repo}/pulls"
+        self._token = token
+
+    def open(self, branch: str, into: str, title: str, body: str) -> str:
+        """Ask for ``branch`` to be merged; return the page, empty when it was asked before.
+
+        Raises PullRequestFailed.
+        """
+        headers = {
+            "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION, "User-Agent": "automator67",
+            "Authorization": f"Bearer {self._token}",
+        }  # fmt: skip
+        asked = {"head": branch, "base": into, "title": title, "body": body}
+        try:
+            answer = httpx.post(self._url, json=asked, headers=headers, timeout=TIMEOUT_SECONDS)
+        except httpx.HTTPError as error:
+            raise PullRequestFailed(f"the forge does not answer: {type(error).__name__}") from None
+        if answer.status_code == _EXISTS:
+            return ""
+        if answer.status_code != 201:
+            raise PullRequestFailed(f"the forge answers {answer.status_code}: may the token write pull requests?")
+        try:
+            return str(answer.json().get("html_url", ""))
+        except (ValueError, AttributeError):
+            return ""
+
+
+def pull_requests_of(url: str, token: str, *, api: str = "") -> PullRequests | None:
+    """Return the pull requests of a remote, None where it has none that we can open."""
+    remote = _REMOTE.fullmatch(url)
+    if remote is None or not token:
+        return None
+    return PullRequests(remote["owner"], remote["repo"], token, api=api or API)
