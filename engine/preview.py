@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from sqlalchemy import Connection
 
 from automator67.engine.desired import Desired, Node
+from automator67.engine.images.pins import pinned
 from automator67.engine.nodes.reading import read_report, view_of
 from automator67.engine.observed import NodeView, Observed
 from automator67.engine.store.database import Store
 from automator67.engine.store.intents import load_intents
 from automator67.engine.store.nodes import node_records
+from automator67.engine.store.origins import load_pins
 
 
 def observed_from_store(store: Store, desired: Desired, now: float) -> Observed:
@@ -20,6 +22,12 @@ def observed_from_store(store: Store, desired: Desired, now: float) -> Observed:
         i = load_intents(tx)
         views = _views(tx, desired.nodes, now)
     return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, confirmed=i.confirmed, builds=i.builds)
+
+
+def settled_from_store(store: Store, desired: Desired) -> Desired:
+    """Return a desired state with what its names meant when the engine last looked them up; nothing is asked now."""
+    with store.read() as tx:
+        return pinned(desired, load_pins(tx))[0]
 
 
 def _views(tx: Connection, nodes: Mapping[str, Node], now: float) -> dict[str, NodeView]:

@@ -17,7 +17,7 @@ from automator67.engine.observed import Observed, Revision
 from automator67.engine.plan.model import Plan
 from automator67.engine.plan.planner import plan, why
 from automator67.engine.plan.render import as_data, as_text
-from automator67.engine.preview import observed_from_store
+from automator67.engine.preview import observed_from_store, settled_from_store
 from automator67.engine.remote_errors import RemoteError
 from automator67.engine.repo.local import LocalRepository
 from automator67.engine.repo.tree import Tree
@@ -51,6 +51,7 @@ def command(
         planned = plan(wanted, _as_deployed(_load(directory, base, subdir)), time.time())
         planned = _without_steps(planned)
     else:
+        wanted = settled_from_store(reading(state), wanted)
         observed = observed_from_store(reading(state), wanted, time.time())
         if opener is None:
             apps = {name: assumed(app, observed.deployed.get(name)) for name, app in wanted.apps.items()}

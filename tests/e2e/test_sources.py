@@ -89,6 +89,8 @@ def test_a_source_is_built_and_run_and_a_moved_branch_rolls_the_app(
         cloud.wait_app(app, healthy)
         assert greeting(client, cloud, app) == "one"
         assert "made with one" in cloud.cli("logs", app, "--build").stdout
+        planned = cloud.cli("plan", "--repo", str(cloud.clone))
+        assert (planned.returncode, planned.stdout.strip()) == (0, "nothing to do; 1 unchanged")
 
         commit(source, {"app/Dockerfile": dockerfile(busybox, "two"), "app/greeting": "two\n"})
         wait_for("the new source to run", lambda: greeting(client, cloud, app) == "two", 60)
