@@ -46,6 +46,7 @@ class Demo:
         self._state = directory / "engine"
         self._clone = directory / "config"
         self._listen, self._web = _free_port(), _free_port()
+        self._cloud = f"demo-{secrets.token_hex(3)}"
         self._supervisors: list[Supervisor] = []
         self._joined: list[str] = []
         self._store: Store | None = None
@@ -60,8 +61,7 @@ class Demo:
         shutil.copytree(_example(), self._clone, ignore=shutil.ignore_patterns("__pycache__"))
         settings = self._clone / "automator67.yaml"
         # Two demos on one Docker Engine must not take each other's containers for their own.
-        cloud = f"demo-{secrets.token_hex(3)}"
-        settings.write_text(settings.read_text().replace("name: home", f"name: {cloud}"))
+        settings.write_text(settings.read_text().replace("name: home", f"name: {self._cloud}"))
         if self._runtime == "process":
             _use_processes(self._clone)
         _first_commit(self._clone, bare)
@@ -85,7 +85,8 @@ class Demo:
             agent = [sys.executable, "-m", "automator67.agent", "run", "--state", str(self._directory / node)]
             # Any free port: the usual ones need root, and may be taken.
             anywhere = [word for what in ("--proxy", "--http", "--https") for word in (what, "127.0.0.1:0")]
-            argv = [*agent, "--runtime", self._runtime, *anywhere]
+            # Both share one Docker Engine: a copy that moves needs another name there.
+            argv = [*agent, "--runtime", self._runtime, *anywhere, "--name-prefix", f"a67-{self._cloud}-{node}-"]
             self._supervisors.append(Supervisor([(f"agent {node}", argv)], output=self._directory / "demo.log"))
             self._tick()
             self._say(f"node {node} has joined ({self._runtime} runtime)")

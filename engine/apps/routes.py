@@ -74,11 +74,11 @@ def healthy(_app: App, copies: Sequence[Copy]) -> list[Share]:
 
     A node that has not reported yet to an engine that just started is believed: its copies served before.
     """
-    return [Share(c.instance, c.node) for c in copies if not c.stopping and (c.healthy or _believed(c))]
+    return [Share(c.instance, c.node) for c in copies if c.serving or _believed(c)]
 
 
 def _believed(c: Copy) -> bool:
-    return c.assigned and not c.known and not c.lost
+    return c.assigned and not (c.known or c.lost or c.draining or c.stopping)
 
 
 def is_local(host: str) -> bool:

@@ -52,7 +52,7 @@ def main() -> int:
     """Measure, print, and return 1 when a bar is missed."""
     need_busybox()
     with tempfile.TemporaryDirectory() as directory, Cloud(Path(directory), runtime="docker") as cloud:
-        cloud.poll = "500ms"
+        cloud.poll, cloud.own_names = "500ms", True
         gateway = {"kind": "agent", "gateway": True}
         cloud.push(cloud.base() | {"nodes/one.yaml": gateway, "apps/web.yaml": app("first")})
         cloud.up()

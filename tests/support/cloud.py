@@ -80,6 +80,8 @@ class Cloud:
         self.secret = secrets.token_hex(16)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.poll = "60s"
+        self.own_names = False
+        """Whether each node names its containers by itself: on one Docker Engine a copy can then move between them."""
         self._store: Store | None = None
         subprocess.run([*GIT, "init", "-q", "--bare", "-b", "main", str(self.bare)], check=True)
         subprocess.run(["git", "config", "receive.denyDeleteCurrent", "ignore"], cwd=self.bare, check=True)
@@ -209,6 +211,8 @@ class Cloud:
         """Start (again) the agent of a node that has joined."""
         argv = [sys.executable, "-m", "automator67.agent", "run", "--state", str(self.agent_state(node))]
         anywhere = [word for what in ("--proxy", "--http", "--https") for word in (what, "127.0.0.1:0")]
+        if self.own_names:
+            anywhere += ["--name-prefix", f"{self.name}-{node}-"]
         return self.start(f"agent-{node}", [*argv, "--runtime", self.runtime, *anywhere, *more])
 
     def up(self) -> None:
