@@ -47,12 +47,13 @@ def healthy(state: AppState) -> bool:
 
 
 def forget(*images: str) -> None:
+    """Remove these names from this machine's Docker Engine; an image that has another name stays under that."""
     client = docker.from_env()
     for image in client.images.list():
-        names = [*image.tags, *(image.attrs.get("RepoDigests") or ())]
-        if any(name.startswith(images) for name in names):
-            with contextlib.suppress(APIError):
-                client.images.remove(image.id, force=True)
+        for name in (*image.tags, *(image.attrs.get("RepoDigests") or ())):
+            if name.startswith(images):
+                with contextlib.suppress(APIError):
+                    client.images.remove(name)
     client.close()
 
 
