@@ -202,7 +202,7 @@ class App:
     @property
     def drain(self) -> float:
         """How long a copy takes no new requests before it stops, in seconds; 0 where nothing sends it any."""
-        return self.update.drain if self.port is not None else 0.0
+        return self.update.drain if self.domains and self.port is not None else 0.0
 
     @property
     def pinned(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection
 
 from automator67.engine.desired import Desired, Node
-from automator67.engine.images.pins import pinned
+from automator67.engine.images.pins import as_written, pinned
 from automator67.engine.nodes.reading import read_report, view_of
 from automator67.engine.observed import NodeView, Observed
 from automator67.engine.store.database import Store
@@ -27,7 +27,7 @@ def observed_from_store(store: Store, desired: Desired, now: float) -> Observed:
 def settled_from_store(store: Store, desired: Desired) -> Desired:
     """Return a desired state with what its names meant when the engine last looked them up; nothing is asked now."""
     with store.read() as tx:
-        return pinned(desired, load_pins(tx))[0]
+        return as_written(pinned(desired, load_pins(tx))[0], desired)
 
 
 def _views(tx: Connection, nodes: Mapping[str, Node], now: float) -> dict[str, NodeView]:

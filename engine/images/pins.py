@@ -102,6 +102,12 @@ def pinned(desired: Desired, pins: Mapping[str, Pin]) -> tuple[Desired, dict[str
     return replace(desired, apps=apps), notes
 
 
+def as_written(desired: Desired, before: Desired) -> Desired:
+    """Return ``desired`` with tags that nobody has looked up yet as ``before`` has them: good enough to preview."""
+    apps = {n: before.apps[n] if a.awaits and a.source is None else a for n, a in desired.apps.items()}
+    return replace(desired, apps=apps)
+
+
 def _from_source(app: App, pin: Pin) -> App:
     s = app.source
     assert s is not None

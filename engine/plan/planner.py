@@ -181,7 +181,15 @@ def _roll(p: _Pass, app: App, copies: list[Copy], hold: Hold | None) -> tuple[Ro
             return Rollout(stays(copies, f"held: {reason}")), app
     p.notes[resource] = f"held: {reason}; revision {good.rev} runs until a commit changes {app.origin.path}"
     last = from_spec(good.spec)
-    back = replace(last, replicas=app.replicas, place=app.place, drift=app.drift, depends_on=app.depends_on)
+    back = replace(
+        last,
+        replicas=app.replicas,
+        place=app.place,
+        drift=app.drift,
+        depends_on=app.depends_on,
+        domains=app.domains,
+        sites=app.sites,
+    )
     return _roll_to(p, back, copies, True, ""), back
 
 

@@ -16,7 +16,7 @@ from tests.support.world import World, app, desired
 def web(version: str, **keys: object) -> App:
     """Return an app that serves traffic."""
     update = Update(healthy_for=2.0, deadline=60.0, max_extra=int(str(keys.pop("max_extra", 1))))
-    return app("web", version, port=80, update=update, **keys)
+    return app("web", version, port=80, domains=("web.test",), update=update, **keys)
 
 
 @given(st.integers(1, 4), st.integers(0, 2), st.booleans(), st.data())

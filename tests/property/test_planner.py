@@ -46,8 +46,8 @@ def test_any_sequence_of_commits_converges_to_exactly_what_is_wanted(
 def test_an_update_never_takes_a_healthy_replica_away_too_early(before: int, after: int, data: st.DataObject) -> None:
     world = World.of(3)
     port = data.draw(st.sampled_from([None, 80]))
-    settle(world, desired(app(version="1", replicas=before, port=port), nodes=3))
-    wanted = desired(app(version="2", replicas=after, port=port), nodes=3, commit="c2")
+    settle(world, desired(app(version="1", replicas=before, port=port, domains=("web.test",)), nodes=3))
+    wanted = desired(app(version="2", replicas=after, port=port, domains=("web.test",)), nodes=3, commit="c2")
     floor = min(before, after)
     for _ in range(200):
         done = plan(wanted, world.observed(), world.now)

@@ -33,6 +33,7 @@ class EndpointThread:
         self.folder, self.port = folder, free_port()
         self.store = open_store(folder / "store.db")
         self.authority = Authority.open(folder / "ca")
+        self.edges = Authority.open(folder / "edge-ca")
         self.registry = Registry(self.store, steady_now)
         self.registry.load()
         self.broker = TaskBroker()
@@ -47,6 +48,7 @@ class EndpointThread:
         endpoint = Endpoint(
             self.authority, self.registry, self.store, self.broker,
             cloud=lambda: "home", heartbeat=lambda: 30.0, on_change=self.changes.append, clock=steady_now,
+            edges=self.edges,
         )  # fmt: skip
         await endpoint.start("127.0.0.1", self.port, ["127.0.0.1"])
         self._ready.set()
