@@ -36,10 +36,18 @@ def app_port() -> int:
     raise AssertionError("no port is free")
 
 
+def _server(host: str) -> type[ThreadingHTTPServer]:
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        request_queue_size = 100
+
+    return Server
+
+
 class Backend:
     """A web server of one word that counts; ``seen`` are the requests' heads."""
 
-    def __init__(self, word: str, port: int = 0) -> None:
+    def __init__(self, word: str, port: int = 0, host: str = "127.0.0.1") -> None:
         outer = self
         self.word, self.seen = word, list[dict[str, str]]()
 
@@ -48,7 +56,7 @@ class Backend:
             wbufsize = -1
 
             def do_GET(self) -> None:
-                outer.seen.append({k.lower(): v for k, v in self.headers.items()})
+                outer.seen.append({k.lower(): v for k, v in self.headers.items()} | {":path": self.path})
                 length = int(self.headers.get("Content-Length", "0"))
                 got = self.rfile.read(length)
                 body = f"{outer.word} {self.command} {self.path} {len(got)}".encode()
@@ -62,10 +70,10 @@ class Backend:
             def log_message(self, *_args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port or app_port()), Handler)
+        self._server = _server(host)((host, port or app_port()), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
@@ -118,13 +126,12 @@ class EdgeUnderTest:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGHUP)
 
-    def start(self) -> None:
-        """Start the edge process and wait until Caddy serves."""
+    def start(self, hold: float = 30.0) -> None:
+        """Start the edge process and wait until Caddy serves; ``hold``: so long requests wait for a copy."""
         self.set()
+        code = f"import sys; from automator67.agent.edge.serve import run; sys.exit(run({str(self.home)!r}, {hold}))"
         with (self.home / "edge.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "automator67.agent.edge", str(self.home)], stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen([sys.executable, "-P", "-c", code], stdout=log, stderr=log)
         wait_for("the edge to serve", self._serves, 30)
 
     def _serves(self) -> bool:
@@ -161,6 +168,17 @@ class EdgeUnderTest:
                 return
             time.sleep(0.05)
         os.kill(pid, signal.SIGKILL)
+
+    def connect(self, host: str) -> ssl.SSLSocket:
+        """Return a connection over TLS; the caller closes it."""
+        context = ssl.create_default_context(cadata=self.authority.pem)
+        raw = socket.create_connection(("127.0.0.1", self.status["https"]), 20)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            return context.wrap_socket(raw, server_hostname=host)
+        except OSError:
+            raw.close()
+            raise
 
     def request(self, host: str, path: str = "/", *, method: str = "GET", body: bytes = b"", **headers: str) -> Reply:
         """Ask over HTTPS as somebody who trusts the cloud's CA."""
