@@ -34,7 +34,8 @@ async def serve_http(answer: Answer, host: str, port: int) -> asyncio.Server:
     """Listen and answer until the server is closed. Raises OSError when the address is taken."""
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
+        # Cancelled at the end of the process: nobody waits for this task.
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError, asyncio.CancelledError):
             await _converse(reader, writer, answer)
         writer.close()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -36,10 +38,25 @@ def app_port() -> int:
     raise AssertionError("no port is free")
 
 
-def _server(host: str) -> type[ThreadingHTTPServer]:
+def _server(host: str) -> type[Any]:
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         request_queue_size = 100
+
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.connections = set[socket.socket]()
+
+        def process_request(self, request: Any, client_address: Any) -> None:
+            self.connections.add(request)
+            super().process_request(request, client_address)
+
+        def shutdown_request(self, request: Any) -> None:
+            self.connections.discard(request)
+            super().shutdown_request(request)
+
+        def handle_error(self, *_args: Any) -> None:
+            pass
 
     return Server
 
@@ -77,9 +94,18 @@ class Backend:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; idle connections go on."""
         self._server.shutdown()
         self._server.server_close()
+
+    def die(self) -> None:
+        """Break all connections and stop listening, as a killed process does."""
+        self._server.shutdown()
+        self._server.socket.close()
+        for connection in list(self._server.connections):
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class EdgeUnderTest:
