@@ -83,11 +83,11 @@ def multiplicities(weights: Mapping[int, int], chance: float, most: int = MOST_R
     if len(set(weights.values())) == 1 and len(weights) <= most:
         return dict.fromkeys(weights, 1)
     found = dict.fromkeys(weights, 0)
-    reached, taken = chance, 0.0
+    reached, taken = chance, 0
     for key, weight in weights.items():
-        taken += weight / total * most
-        # The last sum may be a little too large.
-        while reached < min(taken, most):
+        # In whole numbers, so that the last sum is exact.
+        taken += weight
+        while reached < taken * most / total:
             found[key] += 1
             reached += 1.0
     return {k: n for k, n in found.items() if n}

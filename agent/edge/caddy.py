@@ -209,11 +209,11 @@ class Caddy:
         return status == 200
 
     async def _ask(self, method: str, path: str, body: bytes) -> tuple[int, str]:
-        """Speak to Caddy's control socket. Raises OSError."""
+        """Speak to Caddy's control socket, by HTTP/1.0: its answers then come in one piece. Raises OSError."""
         reader, writer = await asyncio.open_unix_connection(self._admin)
         try:
             head = (
-                f"{method} {path} HTTP/1.1\r\nHost: caddy\r\nConnection: close\r\n"
+                f"{method} {path} HTTP/1.0\r\nHost: caddy\r\n"
                 "Content-Type: application/json\r\nCache-Control: must-revalidate\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n"
             )

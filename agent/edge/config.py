@@ -133,10 +133,21 @@ def _gate_server(ports: Ports, token: str) -> Json:
 
 def _mesh_server(files: Files, ports: Ports) -> Json:
     """The way to other nodes, by mutual TLS."""
-    by_app = _pass_on(ports, "{http.request.header.A67-App}.ma.a67.", files)
-    by_host = _pass_on(ports, "{http.request.host}.m.a67.", files)
-    routes: list[Json] = [{"match": [_FOR_APP], "handle": [by_app], "terminal": True}, {"handle": [by_host]}]
-    return _inner(f"127.0.0.1:{ports.mesh}", routes, ["127.0.0.1/32"])
+    return _inner(f"127.0.0.1:{ports.mesh}", _short_tries(ports, "m", files), ["127.0.0.1/32"])
+
+
+def _short_tries(ports: Ports, zone: str, mesh: Files | None = None) -> list[Json]:
+    """Return the routes by app and by host that soon give a request back to the gateway."""
+    routes: list[Json] = []
+    for match, name in ((_FOR_APP, f"{{http.request.header.A67-App}}.{zone}a"), ({}, f"{{http.request.host}}.{zone}")):
+        for method, try_for in (({"method": _SAFE}, _TRY_HERE), ({}, _TRY_ONCE_HERE)):
+            handler = _pass_on(ports, f"{name}.a67.", mesh)
+            handler["load_balancing"]["try_duration"] = try_for
+            if mesh is None:
+                # Every copy has an address of its own here: one that fails is shut out shortly, none for another's.
+                handler["health_checks"] = {"passive": {"fail_duration": "2s", "max_fails": 1}}
+            routes.append({"match": [match | method], "handle": [handler], "terminal": True})
+    return routes
 
 
 def _inner(listen: str, routes: list[Json], gateways: list[str]) -> Json:
@@ -169,11 +180,8 @@ def _plain_server(ports: Ports) -> Json:
 
 def _proxy_server(files: Files, ports: Ports) -> Json:
     known = _exists(files, "/peers/{http.request.tls.client.fingerprint}")
-    routes: list[Json] = [{"match": [{"not": [known]}], "handle": [_ABORT], "terminal": True}]
-    for match, name in ((_FOR_APP, "{http.request.header.A67-App}.ha.a67."), ({}, "{http.request.host}.h.a67.")):
-        for method, try_for in (({"method": _SAFE}, _TRY_HERE), ({}, _TRY_ONCE_HERE)):
-            handler = _pass_on_here(ports, name, try_for)
-            routes.append({"match": [match | method], "handle": [handler], "terminal": True})
+    stranger: Json = {"match": [{"not": [known]}], "handle": [_ABORT], "terminal": True}
+    routes = [stranger, *_short_tries(ports, "h")]
     return _inner(ports.proxy, routes, ["0.0.0.0/0", "::/0"]) | {
         # The name in the handshake is the node's, the host of a request its app's.
         "strict_sni_host": False,
@@ -186,14 +194,6 @@ def _proxy_server(files: Files, ports: Ports) -> Json:
             },
         }],
     }  # fmt: skip
-
-
-def _pass_on_here(ports: Ports, name: str, try_for: str) -> Json:
-    handler = _pass_on(ports, name)
-    handler["load_balancing"]["try_duration"] = try_for
-    # Every copy has an address of its own here: one that fails is shut out shortly, and none for another's fault.
-    handler["health_checks"] = {"passive": {"fail_duration": "2s", "max_fails": 1}}
-    return handler
 
 
 def _pass_on(ports: Ports, name: str, mesh: Files | None = None) -> Json:
@@ -217,6 +217,8 @@ def _pass_on(ports: Ports, name: str, mesh: Files | None = None) -> Json:
     return {
         "handler": "reverse_proxy",
         "transport": transport,
+        # A new certificate must not end everybody's websocket.
+        "stream_close_delay": "1h",
         "headers": {"request": {"set": {"Host": ["{http.request.hostport}"]} | _as_it_came()}},
         "dynamic_upstreams": {
             "source": "srv", "name": name, "refresh": REFRESH, "grace_period": "10s", "resolver": resolver,

@@ -44,7 +44,8 @@ def run(home: str, hold_seconds: float = HOLD_SECONDS) -> int:
     except OSError:
         return 0
     os.ftruncate(fd, 0)
-    os.write(fd, str(os.getpid()).encode())
+    with contextlib.suppress(OSError):
+        os.write(fd, str(os.getpid()).encode())
     # While Caddy waits for an answer, so do all requests.
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
@@ -264,9 +265,10 @@ def _free_port(host: str) -> int:
 
 
 def say(text: str) -> None:
-    """Print one line for the log of whoever supervises us."""
-    sys.stderr.write(f"edge: {text}\n")
-    sys.stderr.flush()
+    """Print one line for the log of whoever supervises us; on a full disk there may be none."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"edge: {text}\n")
+        sys.stderr.flush()
 
 
 def main() -> int:

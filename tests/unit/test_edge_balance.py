@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from automator67.agent.edge.balance import MOST_RECORDS, Place, local_places, multiplicities, node_places, places, split
@@ -27,6 +27,8 @@ WEIGHTS = st.lists(st.integers(0, 1000), min_size=1, max_size=40)
 
 
 @given(WEIGHTS, st.integers(1, MOST_RECORDS), st.floats(0, 1, exclude_max=True))
+@example([69, 72, 46], 1, 0.9999999999999999)
+@example([3, 1], 32, 0.0)
 def test_an_answer_is_never_empty_nor_too_long(weights: list[int], most: int, chance: float) -> None:
     counts = multiplicities(dict(enumerate(weights)), chance, most)
     assert 1 <= sum(counts.values()) <= most
