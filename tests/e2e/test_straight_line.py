@@ -95,7 +95,7 @@ def test_commands_show_it_as_text_and_json(cloud: Cloud) -> None:
     history = json.loads(cloud.cli("history", "--json").stdout)
     assert [c["subject"] for c in history][:2] == ["fix web", "break web"]
     inspected = json.loads(cloud.cli("inspect", history[0]["id"][:8], "--json").stdout)
-    assert {s["verb"] for s in inspected["actions"]} == {"release", "start", "drain", "stop"}
+    assert {s["verb"] for s in inspected["actions"]} == {"release", "start", "stop"}
     said = {s["context"] for s in inspected["statuses"]}
     assert said >= {"automator67/plan", "automator67/apply", "automator67/health"}
     assert cloud.cli("sync", "--json").returncode == 0
