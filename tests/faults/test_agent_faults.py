@@ -276,7 +276,7 @@ def test_a_loop_that_hangs_ends_the_process(engine: FakeEngine) -> None:
         "import time; from automator67.agent import resident; from automator67.agent.keeper import Keeper\n"
         "resident._STUCK = 1.0\n"
         "Keeper.converge = lambda *_: time.sleep(60)\n"
-        f"resident.run(resident.Options({str(agent.state)!r}, 'process', '', ''))\n"
+        f"resident.run(resident.Options({str(agent.state)!r}, 'process', '', '', '/nowhere', {{}}))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
