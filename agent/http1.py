@@ -140,7 +140,7 @@ class Connection:
         self.send(method, target, body, deadline, headers)
         status, found = self.head(deadline)
         reader = BodyReader(found, bodyless=status in (204, 304) or method == "HEAD")
-        parts, size = [reader.feed(self._take_rest())], 0
+        parts, size = [reader.feed(self.rest())], 0
         while not reader.done:
             data = self._receive(deadline)
             if not data:
@@ -189,15 +189,19 @@ class Connection:
                 return status, headers
 
     def stream(self, method: str, target: str, timeout: float, body: bytes = b"") -> tuple[int, BodyReader, bytes]:
-        """Send a request and return status, the reader for the body and what of the body came with the head.
+        """Send a request and return what ``answer`` does."""
+        deadline = time.monotonic() + timeout
+        self.send(method, target, body, deadline)
+        return self.answer(deadline - time.monotonic())
+
+    def answer(self, timeout: float) -> tuple[int, BodyReader, bytes]:
+        """Return status, the reader for the body and what of the body came with the head.
 
         The caller reads ``sock`` itself and feeds the reader.
         """
-        deadline = time.monotonic() + timeout
-        self.send(method, target, body, deadline)
-        status, headers = self.head(deadline)
+        status, headers = self.head(time.monotonic() + timeout)
         reader = BodyReader(headers)
-        return status, reader, reader.feed(self._take_rest())
+        return status, reader, reader.feed(self.rest())
 
     def interrupt(self) -> None:
         """Make a thread that waits on this connection see its end; that thread then closes it."""
@@ -209,7 +213,8 @@ class Connection:
         """Close at once."""
         self.sock.close()
 
-    def _take_rest(self) -> bytes:
+    def rest(self) -> bytes:
+        """Return what came with the last head beyond it."""
         rest, self._rest = self._rest, b""
         return rest
 

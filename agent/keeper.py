@@ -7,7 +7,7 @@ comes back as a message.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from automator67.agent import docker_spec
@@ -191,7 +191,7 @@ class Keeper:
             if time.time() - seen.started >= STEADY:
                 before = None
             self._retries[instance] = after_failure(before, how_it_ended(seen), time.monotonic(), chance())
-            self._event(instance, "ended", how_it_ended(seen))
+            self.event(instance, "ended", how_it_ended(seen))
 
     def forget_failures(self, now: float) -> None:
         """Forget what failed for instances that have been running steadily since, and for those nobody wants."""
@@ -223,7 +223,7 @@ class Keeper:
         seen = next((s for s in self.observed().seen if s.handle == step.handle), None)
         self._say(f"{step.instance}: {step.kind} ({step.reason})")
         if step.reason != "it is desired":
-            self._event(step.instance, step.kind, step.reason)
+            self.event(step.instance, step.kind, step.reason)
         starting = step.kind in ("create", "start")
         self._flights[step.handle or step.instance] = _InFlight(step, "starting" if starting else "")
         if step.runtime == "process" and self._processes is not None:
@@ -246,11 +246,11 @@ class Keeper:
             self._retries[step.instance] = after_failure(before, error, time.monotonic(), chance())
             if before is None or before.detail != error:
                 self._say(f"{step.instance}: {step.kind} failed: {error}")
-                self._event(step.instance, "failed", error)
+                self.event(step.instance, "failed", error)
         elif step.kind == "remove":
             self._retries.pop(step.instance, None)
             self.memory.made.discard(step.instance)
-            self._event(step.instance, "removed", step.reason)
+            self.event(step.instance, "removed", step.reason)
         elif step.runtime == "docker":
             # Of a process that keeps ending, the failures are forgotten only once it runs steadily.
             self._retries.pop(step.instance, None)
@@ -284,7 +284,8 @@ class Keeper:
             self._adoptable = names
             self._adoptable_ticket = self._docker.request(names)
 
-    def _event(self, instance: str, kind: str, message: str) -> None:
+    def event(self, instance: str, kind: str, message: str) -> None:
+        """Have the engine told that something happened."""
         self.events.append({"at": round(time.time(), 3), "instance": instance, "kind": kind, "message": message[:500]})
         del self.events[:-_MOST_EVENTS]
 
@@ -294,7 +295,3 @@ class Keeper:
             return None
         here = {s.instance for s in self.observed().seen} | {f.step.instance for f in self._flights.values()}
         return here | {w.id for w in self.desired.instances}
-
-    def images_in_use(self) -> Mapping[str, tuple[str, float]]:
-        """Return the images our apps have used, as images_to_remove wants them."""
-        return self.memory.images

@@ -55,10 +55,10 @@ def _prepare(doc: dict) -> None:  # type: ignore[type-arg]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if doc["data_limit"]:
         resource.setrlimit(resource.RLIMIT_DATA, (doc["data_limit"], doc["data_limit"]))
-    null = os.open("/dev/null", os.O_RDONLY)
+    source = os.open(doc["in"], os.O_RDONLY)
     out = os.open(doc["out"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     err = os.open(doc["err"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for fd, to in ((null, 0), (out, 1), (err, 2)):
+    for fd, to in ((source, 0), (out, 1), (err, 2)):
         os.dup2(fd, to)
     os.umask(0o022)
     if doc["user"]:

@@ -24,7 +24,7 @@ def launch_document(
     ``environ_of``: a process whose environment it gets too, below its own.
     """
     return {
-        "argv": list(argv), "env": plan.env, "cwd": plan.cwd, "out": plan.out, "err": plan.err,
+        "argv": list(argv), "env": plan.env, "cwd": plan.cwd, "in": "/dev/null", "out": plan.out, "err": plan.err,
         "user": plan.user, "cgroups": list(joins), "data_limit": data_limit, "environ_of": environ_of,
     }  # fmt: skip
 

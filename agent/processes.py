@@ -155,6 +155,11 @@ class Processes:
         # The values are in the environment of the app itself, and nowhere in this process.
         return launch_document(command, plan, environ_of=record.pid if w.sealed else 0)
 
+    def exec_document(self, w: Wanted, argv: tuple[str, ...]) -> dict[str, Any] | None:
+        """Return how to run a person's command as the process itself runs, within its limits; None when it does not."""
+        doc, record = self.probe_document(w, argv), self._records.get(w.id)
+        return doc | {"cgroups": list(record.limits.joins)} if doc is not None and record is not None else None
+
     def running(self) -> bool:
         """Whether any process is here to be looked after."""
         return any(not r.ended for r in self._records.values())

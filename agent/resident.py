@@ -22,7 +22,6 @@ from automator67.agent.image_tasks import ImageTasks
 from automator67.agent.keeper import Keeper
 from automator67.agent.last_desired import LastDesired
 from automator67.agent.link import Link, place_of
-from automator67.agent.log_tasks import LogTasks
 from automator67.agent.model import Desired, Step
 from automator67.agent.notify import notify, watchdog_interval
 from automator67.agent.offer import offered
@@ -32,6 +31,7 @@ from automator67.agent.processes import Processes
 from automator67.agent.renewal import Renewal
 from automator67.agent.reporter import Reporter, disk_path
 from automator67.agent.state import Membership, Memory, lock, membership
+from automator67.agent.tasks import Tasks
 from automator67.agent.upkeep import Upkeep
 
 # A loop that has not come round for this long hangs: the process ends itself and its supervisor starts it again.
@@ -93,7 +93,7 @@ class Resident:
         self._renewal = Renewal(self._link, self._helper, options.state, member.node, post)
         self._contact = Contact(self._link, self._renewal, self._reporter.next_seq, post, say)
         self._last = LastDesired(self._helper, options.state, member, say)
-        self._tasks = LogTasks(self._link, self._keeper, self._api, self._processes, post)
+        self._tasks = Tasks(self._link, self._keeper, self._api, self._processes, post, say)
         self._edges = Edges(options.state, options.edge, self._link, self._helper, post, self._say_new)
         self._images = ImageTasks(self._helper, memory, options.state)
         self._upkeep = Upkeep(self._keeper, self._helper, self._processes, post)

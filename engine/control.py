@@ -12,6 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 class ControlError(Exception):
     """The request cannot be done; one line for the person."""
@@ -25,6 +27,8 @@ class Actions:
     token: Callable[[str, float], Awaitable[Mapping[str, Any]]]
     revoke: Callable[[str], Awaitable[Mapping[str, Any]]]
     logs: Callable[[str, Mapping[str, str]], AsyncIterator[list[Mapping[str, Any]]]]
+    run: Handler
+    """Serves ``GET /exec/{app}`` (see engine/control_exec.py)."""
 
 
 class Control:
@@ -42,6 +46,7 @@ class Control:
         app.router.add_post("/nodes/{node}/token", self._token)
         app.router.add_post("/nodes/{node}/revoke", self._revoke)
         app.router.add_get("/logs/{app}", self._logs)
+        app.router.add_get("/exec/{app}", self._actions.run)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
         self._path.unlink(missing_ok=True)

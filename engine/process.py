@@ -16,9 +16,12 @@ from typing import Any
 import uvloop
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from automator67.engine.app_exec import Command, Person, app_exec
 from automator67.engine.app_logs import app_logs, log_query
+from automator67.engine.audit import audit_into
 from automator67.engine.clock import steady_now
 from automator67.engine.control import Actions, Control, ControlError
+from automator67.engine.control_exec import exec_handler
 from automator67.engine.deliveries import take_deliveries
 from automator67.engine.inbox import Inbox, Waker
 from automator67.engine.logs import redact_with
@@ -113,7 +116,8 @@ class Engine:
             clock=steady_now, redact=self._redactor.fields, carrier=self._origins.carrier,
         )  # fmt: skip
         control = Control(
-            self._options.state / "control.sock", Actions(self._sync, self._token, self._revoke, self._logs)
+            self._options.state / "control.sock",
+            Actions(self._sync, self._token, self._revoke, self._logs, exec_handler(self._exec)),
         )
         waker = Waker(self._options.state)
         waker.attach(loop, lambda: self._loop.request("a webhook", fetch=True))
@@ -251,6 +255,10 @@ class Engine:
         if "build" in query:
             return self._origins.builder.log(app, follow="follow" in query)
         return app_logs(self._broker, self._views, log_query(app, query))
+
+    def _exec(self, command: Command, person: Person) -> AsyncIterator[Mapping[str, Any]]:
+        audit = audit_into(self._store, self._redactor.text)
+        return app_exec(self._broker, self._views(), command, person, audit)
 
     def _views(self) -> Mapping[str, NodeView]:
         desired = self._reconciler.desired

@@ -18,6 +18,7 @@ COMMANDS = {
     "history": "history:command",
     "inspect": "inspect:command",
     "logs": "logs:command",
+    "exec": "exec:command",
     "node": "node:command",
     "seal": "seal:command",
     "keys": "keys:command",

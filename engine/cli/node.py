@@ -68,7 +68,7 @@ def list_nodes(state: Path, as_json: bool) -> None:
 
 
 def _as_data(r: NodeRecord) -> dict[str, object]:
-    shown = {key: r.report.get(key, {}) for key in ("capacity", "usage", "runtimes", "agent")}
+    shown = {key: r.report.get(key, {}) for key in ("capacity", "usage", "runtimes", "policy", "agent")}
     return shown | {
         "name": r.name,
         "state": r.state,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiohttp import ClientError, web
@@ -29,7 +29,7 @@ async def take_answer(request: web.Request, task: Task, redact: Redact) -> web.S
         if task.message["kind"] == "exec":
             await response.prepare(request)
             upward = asyncio.create_task(_send(task, response))
-        await _receive(request, task, redact)
+        await _until_closed(_receive(request, task, redact), task)
     except (ClientError, ConnectionError, asyncio.CancelledError):
         task.end(f"the connection to node {task.node} broke")
         raise
@@ -41,7 +41,24 @@ async def take_answer(request: web.Request, task: Task, redact: Redact) -> web.S
     if upward is None:
         await response.prepare(request)
     await response.write_eof()
+    if task.closed and request.transport is not None:
+        # Nobody reads any more: the agent is to notice now, and not at its next line.
+        request.transport.close()
     return response
+
+
+async def _until_closed(receiving: Coroutine[Any, Any, None], task: Task) -> None:
+    """Receive until the end, or until nobody reads any more."""
+    work = asyncio.create_task(receiving)
+    closing = asyncio.create_task(task.until_closed())
+    try:
+        await asyncio.wait((work, closing), return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+    finally:
+        for each in (work, closing):
+            each.cancel()
+        await asyncio.gather(work, closing, return_exceptions=True)
 
 
 async def _receive(request: web.Request, task: Task, redact: Redact) -> None:

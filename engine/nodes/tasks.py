@@ -93,6 +93,11 @@ class Task:
         self._batches.clear()
         self._changed.set()
 
+    async def until_closed(self) -> None:
+        """Wait until nobody reads any more."""
+        while not self.closed:
+            await self._wait()
+
     async def _wait(self) -> None:
         # Whoever waits looks again after every change; a change wakes all who wait.
         changed = self._changed

@@ -12,6 +12,8 @@ from automator67.engine.judge import AppState
 from automator67.engine.store.tables import app_states, events, meta
 
 MAX_EVENTS = 5000
+AUDITED = "exec"
+"""The kind of event that stays for ever: who ran which command where."""
 
 
 def set_fact(tx: Connection, key: str, value: str) -> None:
@@ -49,10 +51,17 @@ def set_app_states(tx: Connection, before: Mapping[str, AppState], after: Mappin
 
 
 def add_events(tx: Connection, rows: Iterable[tuple[float, str, str, str, str]]) -> None:
-    """Append to the log: (at, kind, resource, message, commit). The log keeps the newest ``MAX_EVENTS``."""
+    """Append to the log: (at, kind, resource, message, commit). The log keeps the newest ``MAX_EVENTS``,
+    and all that are ``AUDITED``."""
     values = [dict(zip(("at", "kind", "resource", "message", "commit_id"), row, strict=True)) for row in rows]
     if not values:
         return
     tx.execute(insert(events), values)
     newest = tx.scalar(select(events.c.seq).order_by(events.c.seq.desc()).limit(1)) or 0
-    tx.execute(delete(events).where(events.c.seq <= newest - MAX_EVENTS))
+    tx.execute(delete(events).where(events.c.seq <= newest - MAX_EVENTS, events.c.kind != AUDITED))
+
+
+def audited(tx: Connection, limit: int) -> list[tuple[float, str, str]]:
+    """Return the newest commands that people ran in instances: (at, resource, message), newest first."""
+    found = select(events.c.at, events.c.resource, events.c.message).where(events.c.kind == AUDITED)
+    return [(r.at, r.resource, r.message) for r in tx.execute(found.order_by(events.c.seq.desc()).limit(limit))]
