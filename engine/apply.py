@@ -110,6 +110,10 @@ def _take(tx: Connection, action: Action, desired: Desired, now: float) -> None:
             intents.resume(tx, action.instance, action.node)
         case "stop":
             intents.unassign(tx, action.instance, action.node)
+        case "admit":
+            intents.admit(tx, app, action.rev, now)
+        case "promote":
+            intents.promote(tx, app, action.rev, now)
         case "hold":
             blob = desired.apps[app].origin.blob
             intents.hold(tx, Hold(app, action.rev, blob, desired.commit, action.reason, now))

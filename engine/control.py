@@ -29,6 +29,7 @@ class Actions:
     logs: Callable[[str, Mapping[str, str]], AsyncIterator[list[Mapping[str, Any]]]]
     run: Handler
     """Serves ``GET /exec/{app}`` (see engine/control_exec.py)."""
+    promote: Callable[[str, bool, bool], Awaitable[Mapping[str, Any]]]
 
 
 class Control:
@@ -47,6 +48,7 @@ class Control:
         app.router.add_post("/nodes/{node}/revoke", self._revoke)
         app.router.add_get("/logs/{app}", self._logs)
         app.router.add_get("/exec/{app}", self._actions.run)
+        app.router.add_post("/apps/{app}/promote", self._promote)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
         self._path.unlink(missing_ok=True)
@@ -71,6 +73,10 @@ class Control:
 
     async def _revoke(self, request: web.Request) -> web.Response:
         return await _answer(self._actions.revoke(request.match_info["node"]))
+
+    async def _promote(self, request: web.Request) -> web.Response:
+        asked = self._actions.promote(request.match_info["app"], "abort" in request.query, "dry" in request.query)
+        return await _answer(asked)
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         try:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -40,6 +41,11 @@ class ControlClient:
     def revoke(self, node: str) -> dict[str, Any]:
         """Cut a node off. Raises EngineAway."""
         return self._post(f"/nodes/{node}/revoke", {})
+
+    def promote(self, app: str, *, abort: bool = False, dry_run: bool = False) -> dict[str, Any]:
+        """Let a canary take over, or give it up; return ``rev`` and ``before`` (done before). Raises EngineAway."""
+        query = {name: "1" for name, on in (("abort", abort), ("dry", dry_run)) if on}
+        return self._post(f"/apps/{quote(app, safe='')}/promote", query)
 
     def logs(self, app: str, query: dict[str, str], *, follow: bool) -> Iterator[dict[str, Any]]:
         """Yield log lines as they come; ``query`` as engine/app_logs.py reads it. Raises EngineAway."""

@@ -149,11 +149,7 @@ def _access(document: Document) -> Access:
 
 
 def _unsupported(document: Document) -> tuple[str, ...]:
-    found = [key for key in _LATER if document.get(key)]
-    strategy = _mapping(document.get("update")).get("strategy", "rolling")
-    if strategy != "rolling":
-        found.append(f"update.strategy: {strategy}")
-    return tuple(found)
+    return tuple(key for key in _LATER if document.get(key))
 
 
 def _policy(value: Any) -> ImagePolicy | None:
@@ -225,6 +221,8 @@ def _update(value: Any) -> Update:
         seconds(u.get("healthy_for", "10s")),
         seconds(u.get("deadline", "5m")),
         seconds(u.get("drain", "5s")),
+        u.get("share", 10),
+        seconds(u["promote_after"]) if "promote_after" in u else None,
     )
 
 

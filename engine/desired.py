@@ -75,6 +75,10 @@ class Update:
     healthy_for: float = 10.0
     deadline: float = 300.0
     drain: float = 5.0
+    share: int = 10
+    """Canary: per cent of the requests."""
+    promote_after: float | None = None
+    """Canary: promoted after this long; None: when a person says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,19 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """How far a revision is that is tried with a share of the requests.
+
+    ``admitted_at``: since when it gets them; ``promoted_at``: when it was found good enough for all (0: not yet).
+    """
+
+    app: str
+    rev: str
+    admitted_at: float
+    promoted_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Revision:
     """A revision that was applied: ``spec`` is the stored form of the App, enough to run it again."""
 
@@ -169,3 +182,5 @@ class Observed:
     """Commits whose deletions a person confirmed beyond the budget."""
     builds: Mapping[str, Build] = field(default_factory=dict)
     """By image: what was built of sources, or is to be."""
+    canaries: Mapping[str, Canary] = field(default_factory=dict)
+    """By app: the revision that was last tried with a share of the requests."""

@@ -21,7 +21,8 @@ def observed_from_store(store: Store, desired: Desired, now: float) -> Observed:
     with store.read() as tx:
         i = load_intents(tx)
         views = _views(tx, desired.nodes, now)
-    return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, confirmed=i.confirmed, builds=i.builds)
+    return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, confirmed=i.confirmed, builds=i.builds,
+                    canaries=i.canaries)  # fmt: skip
 
 
 def settled_from_store(store: Store, desired: Desired) -> Desired:

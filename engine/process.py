@@ -38,6 +38,7 @@ from automator67.engine.place_desk import PlaceDesk
 from automator67.engine.place_tasks import PlaceTasks
 from automator67.engine.places.fleet import Fleet
 from automator67.engine.poster import Poster
+from automator67.engine.promotion import PromotionError
 from automator67.engine.reconcile import Outcome, Reconciler
 from automator67.engine.secrets.errors import SecretError
 from automator67.engine.secrets.keys import Keyring
@@ -115,10 +116,10 @@ class Engine:
             cloud=self._cloud, edges=self._edges, heartbeat=self._heartbeat, on_change=self._loop.request,
             clock=steady_now, redact=self._redactor.fields, carrier=self._origins.carrier,
         )  # fmt: skip
-        control = Control(
-            self._options.state / "control.sock",
-            Actions(self._sync, self._token, self._revoke, self._logs, exec_handler(self._exec)),
+        actions = Actions(
+            self._sync, self._token, self._revoke, self._logs, exec_handler(self._exec), self._promote
         )
+        control = Control(self._options.state / "control.sock", actions)
         waker = Waker(self._options.state)
         waker.attach(loop, lambda: self._loop.request("a webhook", fetch=True))
         host, port = _address(self._options.listen)
@@ -250,6 +251,14 @@ class Engine:
             raise ControlError(f"no node {node} has joined; see automator67 node list")
         self._loop.request(f"node {node} was revoked")
         return {"node": node}
+
+    async def _promote(self, app: str, abort: bool, dry_run: bool) -> Mapping[str, Any]:
+        try:
+            done = await self._loop.run_blocking(lambda: self._reconciler.promote(app, abort, dry_run, steady_now()))
+        except PromotionError as error:
+            raise ControlError(str(error)) from error
+        self._loop.request(f"app/{app} was promoted or given up")
+        return done
 
     def _logs(self, app: str, query: Mapping[str, str]) -> AsyncIterator[list[Mapping[str, Any]]]:
         if "build" in query:

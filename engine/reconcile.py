@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from automator67.engine import crash
 from automator67.engine.apply import Work, work, write
 from automator67.engine.apps.revisions import from_spec
-from automator67.engine.apps.routes import edges, healthy
+from automator67.engine.apps.routes import edges
+from automator67.engine.apps.traffic import Share, traffic
 from automator67.engine.copies import Copy, join
 from automator67.engine.desired import App, Desired
 from automator67.engine.instances import desired_instances, place_part
@@ -24,6 +25,7 @@ from automator67.engine.nodes.registry import Registry
 from automator67.engine.observed import Assignment, NodeView, Observed
 from automator67.engine.plan.planner import plan
 from automator67.engine.plan.render import told
+from automator67.engine.promotion import say
 from automator67.engine.record import CommitReporter
 from automator67.engine.secrets.delivery import Delivery
 from automator67.engine.secrets.errors import SecretError
@@ -111,6 +113,14 @@ class Reconciler:
         self._intents = None
         return self.desired.commit
 
+    def promote(self, app: str, abort: bool, dry_run: bool, now: float) -> Mapping[str, Any]:
+        """Record what a person says of a canary, as ``promotion.say`` does. Raises PromotionError."""
+        i = self._present_intents()
+        with self._store.begin() as tx:
+            said = say(tx, self.settled, i, app, now, abort=abort, dry_run=dry_run)
+        self._intents = None
+        return said
+
     def once(self, now: float, *, fetch: bool) -> Outcome:
         """Do one pass. Raises StoreUnavailable when the store is away; then nothing is half done."""
         error = self._look(now) if fetch or self.desired is None else ""
@@ -190,7 +200,7 @@ class Reconciler:
             self._unsettled = not self._settled(views, now)
         settled = not self._unsettled
         return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, settled, self._started, i.confirmed,
-                        i.builds)  # fmt: skip
+                        i.builds, i.canaries)  # fmt: skip
 
     def _settled(self, views: Mapping[str, NodeView], now: float) -> bool:
         """Whether an engine that found its store empty may start things.
@@ -242,8 +252,11 @@ class Reconciler:
             assert self.vault is not None
             return self._delivery.part(self.vault, app, a.instance, a.node, self._registry.key(a.node))
 
+        def shares(app: App, mine: Sequence[Copy]) -> tuple[Share, ...]:
+            return traffic(app, mine, observed.canaries.get(app.name))
+
         nodes = [name for name, view in observed.nodes.items() if view.reported]
-        routes = edges(desired, observed.nodes, copies, healthy, self._opened)
+        routes = edges(desired, observed.nodes, copies, shares, self._opened)
         self._delivery.begin()
         for node, instances in desired_instances(observed.assignments, nodes, app_of, seal).items():
             self._registry.set_desired(node, desired.settings.name, instances, routes.get(node))

@@ -60,6 +60,8 @@ def stops(
     out: Rollout,
 ) -> None:
     """Add the steps that take old copies away, as far as enough others serve; those needed again resume."""
+    if not bad:
+        return
     serving = len(ready) + sum(1 for c, _ in bad if c.serving)
     floor = app.replicas - 1 if squeezed else app.replicas
     first = () if squeezed else tuple(a.id for a in out.actions if a.verb == "start")

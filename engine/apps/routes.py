@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from automator67.engine.apps.traffic import Share
 from automator67.engine.copies import Copy
 from automator67.engine.desired import App, Desired, Node, Site
 from automator67.engine.observed import NodeView
@@ -21,15 +21,6 @@ NOBODY = "!"
 """Stands for the hash of a password that cannot be opened: nobody passes."""
 
 Edge = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A copy that takes requests now, and its share of them: one of weight 2 gets twice what one of weight 1 gets."""
-
-    instance: str
-    node: str
-    weight: int = 1
 
 
 Traffic = Callable[[App, Sequence[Copy]], Iterable[Share]]
@@ -67,18 +58,6 @@ def edges(
             "gateway": None, "sites": own, "apps": _targets(here, bare), "nodes": {}, "peers": peers, "names": [],
         }  # fmt: skip
     return found
-
-
-def healthy(_app: App, copies: Sequence[Copy]) -> list[Share]:
-    """Return equal shares for every copy that serves and is not about to stop.
-
-    A node that has not reported yet to an engine that just started is believed: its copies served before.
-    """
-    return [Share(c.instance, c.node) for c in copies if c.serving or _believed(c)]
-
-
-def _believed(c: Copy) -> bool:
-    return c.assigned and not (c.known or c.lost or c.draining or c.stopping)
 
 
 def is_local(host: str) -> bool:

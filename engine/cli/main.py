@@ -19,6 +19,7 @@ COMMANDS = {
     "inspect": "inspect:command",
     "logs": "logs:command",
     "exec": "exec:command",
+    "promote": "promote:command",
     "node": "node:command",
     "seal": "seal:command",
     "keys": "keys:command",

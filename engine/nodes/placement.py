@@ -137,15 +137,18 @@ def place(
     return Decision(None, _why_nowhere(app, ledger, exclude))
 
 
-def explain(app: App, slot: int, ledger: Ledger) -> Decision:
-    """Choose like ``place``, and list every node's score, best first, or refusal."""
-    decision = place(app, slot, ledger)
+def explain(app: App, slot: int, ledger: Ledger, *, home: str | None = None) -> Decision:
+    """Choose like ``place``, and list every node's score, best first, or refusal; only ``home`` is free, if given."""
+    others = frozenset(room.node.name for room, _ in ledger.candidates(app)) - {home} if home else frozenset()
+    decision = place(app, slot, ledger, prefer_node=home, exclude=others)
     crowds = _crowds(app, ledger, ledger.peers(app.name))
-    able = [room for room, why in ledger.candidates(app) if not why and not _full(app, room)]
+    open_to = [(room, why) for room, why in ledger.candidates(app) if room.node.name not in others]
+    able = [room for room, why in open_to if not why and not _full(app, room)]
     levels = sorted({_crowding(app, room, crowds) for room in able})
     ranked = sorted(able, key=lambda room: _rank(app, slot, room, crowds))
     scores = tuple(_score(app, room, levels, _crowding(app, room, crowds)) for room in ranked)
-    return Decision(decision.node, decision.reason, scores, _refusals(app, ledger))
+    away = tuple(Refusal(name, f"its volume is on {home}") for name in sorted(others))
+    return Decision(decision.node, decision.reason, scores, _refusals(app, ledger, others) + away)
 
 
 def _room(node: Node, view: NodeView | None) -> _Room:

@@ -7,6 +7,7 @@ from typing import Literal
 
 Verb = Literal[
     "start", "drain", "resume", "stop", "adopt", "keep", "hold", "release", "forget", "look", "build",
+    "admit", "promote",
 ]  # fmt: skip
 Risk = Literal["safe", "restarts", "destroys data"]
 ChangeKind = Literal["create", "update", "delete", "move", "adopt", "repair", "scale", "none"]

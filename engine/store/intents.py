@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
-from automator67.engine.observed import Assignment, Build, Hold, Revision
+from automator67.engine.observed import Assignment, Build, Canary, Hold, Revision
 from automator67.engine.plan.model import Action
 from automator67.engine.store.origins import load_builds
-from automator67.engine.store.tables import actions, assignments, confirmations, holds, revisions
+from automator67.engine.store.tables import actions, assignments, canaries, confirmations, holds, revisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Intents:
     confirmed: frozenset[str]
     open_actions: tuple[OpenAction, ...]
     builds: Mapping[str, Build] = field(default_factory=dict)
+    canaries: Mapping[str, Canary] = field(default_factory=dict)
 
 
 def load_intents(tx: Connection) -> Intents:
@@ -78,6 +79,7 @@ def load_intents(tx: Connection) -> Intents:
             for r in tx.execute(select(actions).where(actions.c.state == "intent").order_by(actions.c.seq))
         ),
         load_builds(tx),
+        {r.app: Canary(r.app, r.rev, r.admitted_at, r.promoted_at) for r in tx.execute(select(canaries))},
     )
 
 
@@ -145,14 +147,16 @@ def mark_healthy(tx: Connection, app: str, rev: str, now: float, keep: int = 10)
 
 
 def forget_app(tx: Connection, app: str) -> None:
-    """Drop the revisions and the hold of an app that is gone from the repository."""
+    """Drop the revisions, the hold and the canary of an app that is gone from the repository."""
+    tx.execute(delete(canaries).where(canaries.c.app == app))
     tx.execute(delete(revisions).where(revisions.c.app == app))
     tx.execute(delete(holds).where(holds.c.app == app))
 
 
 def hold(tx: Connection, h: Hold) -> None:
-    """Record that a revision is not to be tried again."""
+    """Record that a revision is not to be tried again; when it is all the same, then from the beginning."""
     release(tx, h.app)
+    tx.execute(delete(canaries).where(canaries.c.app == h.app, canaries.c.rev == h.rev))
     tx.execute(
         insert(holds).values(app=h.app, rev=h.rev, blob=h.blob, commit_id=h.commit, reason=h.reason, since=h.since)
     )
@@ -161,6 +165,18 @@ def hold(tx: Connection, h: Hold) -> None:
 def release(tx: Connection, app: str) -> None:
     """Drop the hold of an app."""
     tx.execute(delete(holds).where(holds.c.app == app))
+
+
+def admit(tx: Connection, app: str, rev: str, now: float) -> None:
+    """Record that a revision gets its share of the requests from now on."""
+    tx.execute(delete(canaries).where(canaries.c.app == app))
+    tx.execute(insert(canaries).values(app=app, rev=rev, admitted_at=now, promoted_at=0.0))
+
+
+def promote(tx: Connection, app: str, rev: str, now: float) -> None:
+    """Record that a revision that has its share of the requests is good enough for all of them."""
+    where = and_(canaries.c.app == app, canaries.c.rev == rev)
+    tx.execute(update(canaries).where(where).values(promoted_at=now))
 
 
 def confirm(tx: Connection, commit: str, now: float) -> None:

@@ -120,6 +120,16 @@ holds = Table(
 )
 """``blob``: the content of the app's file when it was held; another content releases the hold."""
 
+canaries = Table(
+    "canaries",
+    metadata,
+    Column("app", String(64), primary_key=True),
+    Column("rev", String(16), nullable=False),
+    Column("admitted_at", Float, nullable=False),
+    Column("promoted_at", Float, nullable=False, default=0.0),
+)
+"""By app: the revision last tried with a share of the requests; ``promoted_at`` 0: not found good enough for all."""
+
 confirmations = Table(
     "confirmations",
     metadata,

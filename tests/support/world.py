@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from automator67.engine.apps.revisions import from_spec, same_source, to_spec
 from automator67.engine.desired import App, Desired, Node, Origin, Settings, Update, revision_hash
-from automator67.engine.observed import Assignment, Hold, Instance, NodeView, Observed, Revision
+from automator67.engine.observed import Assignment, Canary, Hold, Instance, NodeView, Observed, Revision
 from automator67.engine.plan.model import Action, Plan
 
 
@@ -47,6 +47,7 @@ class World:
     holds: dict[str, Hold] = field(default_factory=dict)
     deployed: dict[str, Revision] = field(default_factory=dict)
     good: dict[str, Revision] = field(default_factory=dict)
+    canaries: dict[str, Canary] = field(default_factory=dict)
     specs: dict[tuple[str, str], Revision] = field(default_factory=dict)
     now: float = 1000.0
     broken: Callable[[Instance], bool] = lambda _: False
@@ -62,7 +63,10 @@ class World:
             name: replace(view, instances=tuple(i for (_, n), i in self.running.items() if n == name))
             for name, view in self.nodes.items()
         }
-        return Observed(views, tuple(self.assignments.values()), dict(self.holds), dict(self.deployed), dict(self.good))
+        return Observed(
+            views, tuple(self.assignments.values()), dict(self.holds), dict(self.deployed), dict(self.good),
+            canaries=dict(self.canaries),
+        )  # fmt: skip
 
     def apply(self, plan: Plan, wanted: Desired) -> list[Action]:
         """Take the ready steps, as the engine's apply does; return them."""
@@ -85,7 +89,12 @@ class World:
                 self.assignments[place] = replace(self.assignments[place], want="run", draining_since=0.0)
             elif action.verb == "stop" and place in self.assignments:
                 self.assignments[place] = replace(self.assignments[place], want="stop")
+            elif action.verb == "admit":
+                self.canaries[name] = Canary(name, action.rev, self.now)
+            elif action.verb == "promote":
+                self.canaries[name] = replace(self.canaries[name], promoted_at=self.now)
             elif action.verb == "hold":
+                self.canaries.pop(name, None)
                 blob = wanted.apps[name].origin.blob
                 self.holds[name] = Hold(name, action.rev, blob, wanted.commit, action.reason, self.now)
             elif action.verb == "release":
@@ -93,6 +102,7 @@ class World:
             elif action.verb == "forget":
                 self.deployed.pop(name, None)
                 self.good.pop(name, None)
+                self.canaries.pop(name, None)
         for name, rev in plan.complete:
             if name in self.deployed and self.deployed[name].rev == rev:
                 self.good[name] = replace(self.deployed[name], healthy_at=self.now)

@@ -206,8 +206,6 @@ def test_the_order_of_keys_and_comments_keep_the_revision_but_not_the_blob() -> 
     [
         ("image: a\nschedule: '@daily'", "schedule"),
         ("image: a\nbefore: {command: x}", "before"),
-        ("image: a\nupdate: {strategy: canary}", "canary"),
-        ("image: a\nupdate: {strategy: blue-green}", "blue-green"),
     ],
 )  # fmt: skip
 def test_what_this_version_cannot_act_on_blocks_the_app(document: str, named: str) -> None:

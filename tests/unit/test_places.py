@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from automator67.engine.apps.rollout import roll
-from automator67.engine.apps.routes import edges, healthy
+from automator67.engine.apps.routes import edges
 from automator67.engine.apps.steps import Placed
+from automator67.engine.apps.traffic import traffic
 from automator67.engine.capabilities import unfit
 from automator67.engine.copies import Copy
 from automator67.engine.desired import Access, Node, Origin, Probe, Site, Source, Update, Volume
@@ -327,7 +328,7 @@ def test_gateways_are_told_where_copies_without_a_proxy_are() -> None:
     instance = Instance("blog-0-r", "blog", 0, "r", 1, "swarm", "running", address="10.0.0.5:32768")
     views = {"gate": NodeView("gate", "healthy"), "swarm": NodeView("swarm", "healthy", instances=(instance,))}
     copies = {"blog": [running(0, "r", "swarm")]}
-    told = edges(desired(site, nodes=nodes), views, copies, healthy, lambda _: "")
+    told = edges(desired(site, nodes=nodes), views, copies, traffic, lambda _: "")
     assert list(told) == ["gate"], "a swarm has no proxy to be told anything"
     assert told["gate"]["apps"] == {
         "blog": [{"instance": "blog-0-r", "node": "swarm", "weight": 1, "address": "10.0.0.5:32768"}]
