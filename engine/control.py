@@ -30,6 +30,7 @@ class Actions:
     run: Handler
     """Serves ``GET /exec/{app}`` (see engine/control_exec.py)."""
     promote: Callable[[str, bool, bool], Awaitable[Mapping[str, Any]]]
+    roll_back: Callable[[str, str, bool], Awaitable[Mapping[str, Any]]]
 
 
 class Control:
@@ -49,6 +50,7 @@ class Control:
         app.router.add_get("/logs/{app}", self._logs)
         app.router.add_get("/exec/{app}", self._actions.run)
         app.router.add_post("/apps/{app}/promote", self._promote)
+        app.router.add_post("/apps/{app}/rollback", self._rollback)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
         self._path.unlink(missing_ok=True)
@@ -77,6 +79,10 @@ class Control:
     async def _promote(self, request: web.Request) -> web.Response:
         asked = self._actions.promote(request.match_info["app"], "abort" in request.query, "dry" in request.query)
         return await _answer(asked)
+
+    async def _rollback(self, request: web.Request) -> web.Response:
+        revision = request.query.get("revision", "")
+        return await _answer(self._actions.roll_back(request.match_info["app"], revision, "dry" in request.query))
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         try:

@@ -47,6 +47,11 @@ class ControlClient:
         query = {name: "1" for name, on in (("abort", abort), ("dry", dry_run)) if on}
         return self._post(f"/apps/{quote(app, safe='')}/promote", query)
 
+    def roll_back(self, app: str, revision: str, *, dry_run: bool = False) -> dict[str, Any]:
+        """Make the branch that goes back; return what ``Rollbacks.make`` does. Raises EngineAway."""
+        query = {"revision": revision} | ({"dry": "1"} if dry_run else {})
+        return self._post(f"/apps/{quote(app, safe='')}/rollback", query)
+
     def logs(self, app: str, query: dict[str, str], *, follow: bool) -> Iterator[dict[str, Any]]:
         """Yield log lines as they come; ``query`` as engine/app_logs.py reads it. Raises EngineAway."""
         query = query | ({"follow": "1"} if follow else {})

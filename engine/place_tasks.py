@@ -16,6 +16,16 @@ LOOK_SECONDS = 0.5
 BATCH_LINES = 256
 
 
+def both(agents: Callable[[str], None], places: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what wakes a node whichever of the two it is."""
+
+    def wake(node: str) -> None:
+        agents(node)
+        places(node)
+
+    return wake
+
+
 class PlaceTasks:
     """Takes the place of an agent towards the broker; used on the event loop only."""
 

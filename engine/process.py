@@ -35,16 +35,17 @@ from automator67.engine.observed import NodeView
 from automator67.engine.options import Options
 from automator67.engine.origins import Origins
 from automator67.engine.place_desk import PlaceDesk
-from automator67.engine.place_tasks import PlaceTasks
+from automator67.engine.place_tasks import PlaceTasks, both
 from automator67.engine.places.fleet import Fleet
 from automator67.engine.poster import Poster
-from automator67.engine.promotion import PromotionError
 from automator67.engine.reconcile import Outcome, Reconciler
+from automator67.engine.rollback import Rollbacks
 from automator67.engine.secrets.errors import SecretError
 from automator67.engine.secrets.keys import Keyring
 from automator67.engine.secrets.redaction import Redactor
 from automator67.engine.secrets.vault import Opener
 from automator67.engine.source import SourceError, open_source
+from automator67.engine.steering import Steering
 from automator67.engine.store.database import Store, StoreUnavailable, open_store
 from automator67.engine.store.facts import set_fact
 
@@ -116,9 +117,12 @@ class Engine:
             cloud=self._cloud, edges=self._edges, heartbeat=self._heartbeat, on_change=self._loop.request,
             clock=steady_now, redact=self._redactor.fields, carrier=self._origins.carrier,
         )  # fmt: skip
+        rollbacks = Rollbacks(self._store, self._source.mirror, self._options.path, self._origins.requests)
+        steering = Steering(self._reconciler, self._loop, rollbacks)
         actions = Actions(
-            self._sync, self._token, self._revoke, self._logs, exec_handler(self._exec), self._promote
-        )
+            self._sync, self._token, self._revoke, self._logs, exec_handler(self._exec),
+            steering.promote, steering.roll_back,
+        )  # fmt: skip
         control = Control(self._options.state / "control.sock", actions)
         waker = Waker(self._options.state)
         waker.attach(loop, lambda: self._loop.request("a webhook", fetch=True))
@@ -127,7 +131,8 @@ class Engine:
         scheduler = self._schedule()
         try:
             await endpoint.start(host, port, self._names(host))
-            self._wake_places_too()
+            self._registry.woken = both(self._registry.woken, self._fleet.wake)
+            self._broker.wake = both(self._broker.wake, self._place_tasks.wake)
             passes = asyncio.create_task(self._loop.run())
             self._poster.start()
             scheduler.start()
@@ -163,22 +168,6 @@ class Engine:
 
     def _redacted(self, data: Any) -> Any:
         return self._redactor.fields(data, FREE_TEXTS)
-
-    def _wake_places_too(self) -> None:
-        agents = self._registry.woken
-
-        def woken(node: str) -> None:
-            agents(node)
-            self._fleet.wake(node)
-
-        self._registry.woken = woken
-        ask_agent = self._broker.wake
-
-        def ask(node: str) -> None:
-            ask_agent(node)
-            self._place_tasks.wake(node)
-
-        self._broker.wake = ask
 
     def _read_anew(self, reason: str) -> None:
         self._reconciler.read_anew()
@@ -251,14 +240,6 @@ class Engine:
             raise ControlError(f"no node {node} has joined; see automator67 node list")
         self._loop.request(f"node {node} was revoked")
         return {"node": node}
-
-    async def _promote(self, app: str, abort: bool, dry_run: bool) -> Mapping[str, Any]:
-        try:
-            done = await self._loop.run_blocking(lambda: self._reconciler.promote(app, abort, dry_run, steady_now()))
-        except PromotionError as error:
-            raise ControlError(str(error)) from error
-        self._loop.request(f"app/{app} was promoted or given up")
-        return done
 
     def _logs(self, app: str, query: Mapping[str, str]) -> AsyncIterator[list[Mapping[str, Any]]]:
         if "build" in query:

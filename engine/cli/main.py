@@ -20,6 +20,8 @@ COMMANDS = {
     "logs": "logs:command",
     "exec": "exec:command",
     "promote": "promote:command",
+    "revisions": "revisions:command",
+    "rollback": "rollback:command",
     "node": "node:command",
     "seal": "seal:command",
     "keys": "keys:command",

@@ -96,3 +96,26 @@ def test_a_bad_revision_is_back_in_time(cloud: Cloud, strategy: str) -> None:
     assert first is not None
     assert hold.since - first <= DEADLINE + 2
     wait_for("nothing of it to be left", lambda: {i["rev"] for i in cloud.app("web").instances} != {hold.rev})  # type: ignore[union-attr]
+
+
+def test_rollback_is_a_branch_that_a_person_merges(cloud: Cloud) -> None:
+    cloud.wait_commit(cloud.push({"apps/web.yaml": app("fine", "rolling")}, "fine"))
+    before = cloud.wait_app("web", synced)
+    cloud.wait_commit(cloud.push({"apps/web.yaml": app("worse", "rolling")}, "worse"))
+    cloud.wait_app("web", lambda s: synced(s) and answers(s) == ["worse", "worse"])
+    listed = json.loads(cloud.cli("revisions", "web", "--json").stdout)
+    assert (listed[0]["running"], listed[1]["rev"]) == (True, before.rev_wanted)
+    shown = cloud.cli("rollback", "web", "--dry-run").stdout
+    assert '-  "GREETING": "worse"' in shown
+    assert cloud.git("ls-remote", "origin", "refs/heads/rollback/*") == ""
+    done = json.loads(cloud.cli("rollback", "web", "--json").stdout)
+    assert done["rev"] == before.rev_wanted
+    cloud.git("fetch", "-q", "origin")
+    cloud.git("merge", "-q", f"origin/{done['branch']}")
+    cloud.wait_commit(cloud.push(message="merged"))
+    assert answers(cloud.wait_app("web", lambda s: synced(s) and s.rev_running == before.rev_wanted)) == [
+        "fine",
+        "fine",
+    ]
+    refused = cloud.cli("rollback", "web", "nope", check=False)
+    assert (refused.returncode, "automator67 revisions web" in refused.stderr) == (255, True)

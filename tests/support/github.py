@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.contracts import contract
+
 LIMIT = 1000
 FULL = "This SHA and context has reached the maximum number of statuses."
 _PATH = re.compile(r"/repos/([^/]+)/([^/]+)/statuses/([^/?]+)")
@@ -30,6 +32,8 @@ class GitHubStandIn:
         self.repo = ("ana", "cloud")
         self.commits: set[str] = set()
         self.statuses: dict[tuple[str, str], list[tuple[str, str | None, str | None]]] = {}
+        self.pulls: list[dict[str, Any]] = []
+        """What pull requests were opened with."""
         self.faults: list[Callable[[], Answer]] = []
         self.seen: list[tuple[str, str]] = []
         """(path, Authorization) of every request."""
@@ -67,6 +71,8 @@ class GitHubStandIn:
         given = authorization.removeprefix("Bearer ")
         if given not in (self.token, self.readonly):
             return 401, {}, error("Bad credentials", status="401")
+        if path == f"/repos/{self.repo[0]}/{self.repo[1]}/pulls" and given == self.token:
+            return self._pull(body)
         place = _PATH.fullmatch(path)
         if place and place[2] == self.renamed_from:
             target = f"{self.url}/repos/{self.repo[0]}/{self.repo[1]}/statuses/{place[3]}"
@@ -76,6 +82,17 @@ class GitHubStandIn:
         if given == self.readonly:
             return 403, {}, error("Resource not accessible by personal access token", status="403")
         return self._create(place[3], body)
+
+    def _pull(self, body: dict[str, Any]) -> Answer:
+        if any(asked["head"] == body["head"] for asked in self.pulls):
+            return 422, {}, invalid("Validation Failed", f"A pull request already exists for ana:{body['head']}.")
+        self.pulls.append(body)
+        page = f"https://github.com/{self.repo[0]}/{self.repo[1]}/pull/{len(self.pulls)}"
+        document = json.loads(contract("github/api.github.com.gitops-subset.json").read_text())
+        example = document["components"]["examples"]["pull-request"]["value"]
+        # The published example has a team without the "type" that the description next to it demands.
+        told = {"html_url": page, "number": len(self.pulls), "title": body["title"], "requested_teams": []}
+        return 201, {"Location": page}, example | told
 
     def _create(self, sha: str, body: dict[str, Any]) -> Answer:
         if sha not in self.commits:

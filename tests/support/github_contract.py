@@ -69,7 +69,7 @@ class Contract:
             raise ContractBroken("no Accept or User-Agent")
         body = json.loads(request.content) if request.content else None
         if isinstance(body, dict):
-            unknown = body.keys() - self._properties(request.method.lower())
+            unknown = body.keys() - self._properties(request.method.lower(), asked.path)
             if unknown:
                 raise ContractBroken(f"unknown keys {sorted(unknown)}")
         self.requests.append((request.method, asked.path, body))
@@ -86,8 +86,10 @@ class Contract:
             schema = {"components": self._document["components"], **described}
             Draft4Validator(schema).validate(json.loads(content))
 
-    def _properties(self, method: str) -> set[str]:
-        operation = self._document["paths"]["/repos/{owner}/{repo}/statuses/{sha}"][method]
+    def _properties(self, method: str, path: str) -> set[str]:
+        pulls = path.endswith("/pulls")
+        place = "/repos/{owner}/{repo}/pulls" if pulls else "/repos/{owner}/{repo}/statuses/{sha}"
+        operation = self._document["paths"][place][method]
         return set(operation["requestBody"]["content"]["application/json"]["schema"]["properties"])
 
 
