@@ -26,6 +26,7 @@ from automator67.engine.desired import (
     Volume,
     revision_hash,
 )
+from automator67.engine.windows import Maintenance
 from automator67.schemas.units import seconds, size_bytes
 
 Document = Mapping[str, Any]
@@ -68,8 +69,19 @@ def node_of(name: str, document: Document, origin: Origin) -> Node:
         address=document.get("address", ""),
         schedulable=document.get("schedulable", True),
         drain=document.get("drain", False),
+        maintenance=tuple(_maintenance(window) for window in document.get("maintenance", ())),
         quota=tuple(sorted((k, float(v)) for k, v in document.get("quota", {}).items() if isinstance(v, (int, float)))),
         document=document,
+    )
+
+
+def _maintenance(window: Document) -> Maintenance:
+    return Maintenance(
+        schedule=window.get("schedule", ""),
+        begins=str(window.get("from", "")),
+        length=seconds(window["for"]),
+        timezone=window.get("timezone", "UTC"),
+        drain=window.get("drain", False),
     )
 
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from automator67.engine.windows import Maintenance, Window
+
 Runtime = Literal["docker", "process"]
 Drift = Literal["repair", "report", "off"]
 Strategy = Literal["rolling", "blue-green", "canary"]
@@ -232,8 +234,16 @@ class Node:
     """Where gateways reach this node; empty: where the engine sees it."""
     schedulable: bool = True
     drain: bool = False
+    maintenance: tuple[Maintenance, ...] = ()
+    window: Window | None = None
+    """The window that is open now, as engine/maintenance.py finds it at every pass."""
     quota: tuple[tuple[str, float], ...] = ()
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether what runs here is to move elsewhere."""
+        return self.drain or (self.window is not None and self.window.drain)
 
     def label(self, key: str) -> str | None:
         """Return a label's value; ``node``, ``region`` and ``provider`` are labels every node has."""

@@ -30,6 +30,7 @@ class Loop:
         self._fetch = True
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reconcile")
+        self._timer: asyncio.TimerHandle | None = None
         self._passes = 0
         self._passed = asyncio.Condition()
         self.last = Outcome()
@@ -90,4 +91,7 @@ class Loop:
         if outcome.again:
             self._wanted.set()
         elif outcome.wake_at:
-            self._loop.call_later(max(0.02, outcome.wake_at - steady_now()), self._wanted.set)
+            # One timer at a time: what this pass knows of the future replaces what the last one knew.
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(max(0.02, outcome.wake_at - steady_now()), self._wanted.set)

@@ -14,7 +14,7 @@ from automator67.schemas.messages.policy import NOTHING, Policy
 
 InstancePhase = Literal["pending", "pulling", "starting", "running", "exited", "paused", "failed", "missing"]
 Health = Literal["none", "starting", "healthy", "unhealthy"]
-NodeState = Literal["never", "healthy", "suspect", "unavailable", "revoked"]
+NodeState = Literal["never", "healthy", "maintenance", "suspect", "unavailable", "revoked"]
 Want = Literal["run", "drain", "stop"]
 
 

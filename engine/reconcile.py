@@ -21,6 +21,7 @@ from automator67.engine.apps.traffic import Share, traffic
 from automator67.engine.copies import Copy, join
 from automator67.engine.desired import App, Desired
 from automator67.engine.instances import desired_instances, place_part
+from automator67.engine.maintenance import in_force, next_change
 from automator67.engine.nodes.registry import Registry
 from automator67.engine.observed import Assignment, NodeView, Observed
 from automator67.engine.plan.planner import plan
@@ -126,6 +127,7 @@ class Reconciler:
         error = self._look(now) if fetch or self.desired is None else ""
         if self.desired is None:
             return Outcome(error=error)
+        self.desired = in_force(self.desired, now)
         if self._stale:
             self._stale, self._intents = False, None
         desired, notes = self._settle(self.desired, now, fetch) if self._settle else (self.desired, {})
@@ -141,7 +143,8 @@ class Reconciler:
             copies = join(observed)
         self._tell(desired, observed, copies)
         self._reporter.report(desired, planned, observed, copies, now)
-        return Outcome(desired.commit, not todo.empty, planned.wake_at, len(planned.actions), error)
+        wake_at = min(filter(None, (planned.wake_at, next_change(desired.nodes, now))), default=0.0)
+        return Outcome(desired.commit, not todo.empty, wake_at, len(planned.actions), error)
 
     def _look(self, now: float) -> str:
         """Fetch, and take a new commit when it is valid. Returns an error text, empty when all is well."""

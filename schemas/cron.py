@@ -24,18 +24,27 @@ def cron_fault(text: str) -> str:
     """Return what is wrong with a cron expression of five fields, nothing when it is right; ``@daily`` is right."""
     if text.startswith("@"):
         return ""
+    try:
+        chosen = cron_sets(text)
+    except ValueError as error:
+        return str(error)
+    if len(chosen) == len(_FIELDS) and text.split()[4] == "*" and not _ever(chosen[2], chosen[3]):
+        return "there is no such day in these months: it would never run"
+    return ""
+
+
+def cron_sets(text: str) -> list[set[int]]:
+    """Return the values that each field means; Sunday is both 0 and 7. Raises ValueError saying what is wrong."""
     chosen: list[set[int]] = []
     for part, (name, low, high, names) in zip(text.split(), _FIELDS, strict=False):
         values: set[int] = set()
         for item in part.lower().split(","):
             span = _span(item, low, high, names)
             if span is None:
-                return f"{item or 'an empty item'} is not a {name} ({low} to {high})"
+                raise ValueError(f"{item or 'an empty item'} is not a {name} ({low} to {high})")
             values.update(span)
         chosen.append(values)
-    if len(chosen) == len(_FIELDS) and text.split()[4] == "*" and not _ever(chosen[2], chosen[3]):
-        return "there is no such day in these months: it would never run"
-    return ""
+    return chosen
 
 
 def _span(item: str, low: int, high: int, names: dict[str, int]) -> range | None:
@@ -60,3 +69,15 @@ def _number(word: str, names: dict[str, int]) -> int | None:
 
 def _ever(days: set[int], months: set[int]) -> bool:
     return any(min(days) <= _LONGEST.get(month, 31) for month in months)
+
+
+def moment_fault(text: str) -> str:
+    """Return what is wrong with a time such as ``2026-01-31T22:00`` of the right shape, nothing when it is right."""
+    year, month, day = (int(part) for part in text[:10].split("-"))
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    longest = 28 + leap if month == 2 else _LONGEST.get(month, 31)
+    if not 1 <= month <= 12 or not 1 <= day <= longest:
+        return f"there is no day {text[:10]}"
+    if int(text[11:13]) > 23 or int(text[14:16]) > 59 or (text[16:17] == ":" and int(text[17:19]) > 59):
+        return f"there is no time {text[11:19]}"
+    return ""

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Final
 
 from automator67.schemas.access_rules import access_findings
-from automator67.schemas.cron import cron_fault
+from automator67.schemas.cron import cron_fault, moment_fault
 from automator67.schemas.findings import Finding
 from automator67.schemas.kinds import Kind
 from automator67.schemas.shard_rules import shard_findings
@@ -23,6 +23,7 @@ _LOOPBACK: Final = re.compile(r"tcp://(localhost|127\.[0-9.]+|\[::1\]):")
 _TRACK: Final = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9_.*-]{0,127}", re.A)
 LEAST_MEMORY: Final = 6 * 2**20
 """The Docker Engine runs no container with less."""
+LONGEST_WINDOW: Final = 30 * 86400.0
 LEAST_INTERVAL: Final = 0.1
 LEAST_TIMEOUT: Final = 0.01
 
@@ -35,7 +36,7 @@ def local_findings(kind: Kind, value: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _cloud(value)
     elif kind == "node":
         for n, window in enumerate(value.get("maintenance", ())):
-            yield from _times(window, "schedule", ("maintenance", n))
+            yield from _window(window, ("maintenance", n))
         yield from _swarm(value)
     elif kind == "shard":
         yield from shard_findings(value)
@@ -163,6 +164,18 @@ def _files(value: Mapping[str, Any]) -> Iterator[Finding]:
         elif path in taken:
             yield Finding("duplicate", ("files", n, "path"), f"{taken[path]} is at {path} already")
         taken[path] = "another file"
+
+
+def _window(value: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    """Yield what is wrong with a maintenance window."""
+    if ("schedule" in value) == ("from" in value):
+        text = "a window begins by exactly one of schedule and from"
+        yield Finding("contradiction", path, text, "write for example schedule: 0 3 * * 0")
+    if not 60 <= seconds(value["for"]) <= LONGEST_WINDOW:
+        yield Finding("out-of-range", (*path, "for"), "a window lasts between a minute and 30 days", "write for: 2h")
+    if "from" in value and (fault := moment_fault(value["from"])):
+        yield Finding("bad-time", (*path, "from"), fault, "write for example 2026-01-31T22:00")
+    yield from _times({"schedule": "@daily", **value}, "schedule", path)
 
 
 def _times(value: Mapping[str, Any], key: str, path: Path) -> Iterator[Finding]:

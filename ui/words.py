@@ -26,6 +26,7 @@ _TONES: Final[Mapping[str, Mapping[str, Tone]]] = {
     "drift": {"none": "ok", "drifted": "warn"},
     "node": {
         "healthy": "ok",
+        "maintenance": "busy",
         "suspect": "warn",
         "failing": "warn",
         "unavailable": "bad",

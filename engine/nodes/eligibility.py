@@ -20,6 +20,8 @@ def closed(node: Node, view: NodeView) -> str:
         return "drain: true"
     if not node.schedulable:
         return "schedulable: false"
+    if node.window is not None:
+        return node.window.text
     if view.state == "never":
         return "no agent has joined as this node yet" if node.kind == "agent" else view.reason
     if view.state != "healthy":
@@ -39,7 +41,23 @@ def misplaced(app: App, node: Node | None, name: str) -> str:
         return f"node {name}: {why}"
     if node.drain:
         return f"node {name} is drained"
+    if node.window is not None and node.window.drain:
+        return f"node {name} is drained: {node.window.text}"
     return label_mismatch(app, node, labels_of(node))
+
+
+def remark(node: Node, copies: int) -> str:
+    """Return what there is to say of a node that is well but does not take part as usual, or nothing.
+
+    ``copies``: how many of ours are still there.
+    """
+    said = [node.window.text] if node.window is not None else []
+    if node.leaving:
+        left = f"{copies} {'copy is' if copies == 1 else 'copies are'} still here"
+        said.append(f"draining: {left}" if copies else "drained: nothing of ours runs here")
+    elif not node.schedulable:
+        said.append("cordoned: schedulable: false")
+    return "; ".join(said)
 
 
 def access_refused(app: App, policy: Policy) -> str:

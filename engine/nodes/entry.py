@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from automator67.engine.desired import Node
 from automator67.engine.instances import NodeDesired
-from automator67.engine.nodes.judgement import Signs
+from automator67.engine.nodes.eligibility import remark
+from automator67.engine.nodes.judgement import Signs, Verdict
 from automator67.engine.nodes.reading import Report
 from automator67.engine.store.nodes import NodeRecord
 
@@ -39,3 +41,10 @@ def signs_of(entry: Entry | None, mono: float) -> Signs:
     silent = mono - entry.seen if entry.seen is not None else None
     broken = mono - entry.broken if entry.broken is not None and not entry.held else None
     return Signs(silent, broken, entry.record.revoked_at is not None)
+
+
+def told(verdict: Verdict, node: Node | None, entry: Entry | None) -> Verdict:
+    """Return a verdict on a node that is well with what its declaration means for it now."""
+    if verdict.state != "healthy" or node is None or entry is None or entry.report is None:
+        return verdict
+    return replace(verdict, reason=remark(node, len(entry.report.instances)))

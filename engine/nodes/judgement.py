@@ -1,7 +1,8 @@
 """Judges a node from how long it has been silent. Pure.
 
-``never`` → ``healthy`` ⇄ ``suspect`` → ``unavailable``; ``revoked`` is a person's decision. Ages are in seconds of a
-clock that cannot be set. A node whose held connection broke is suspect sooner. Whoever was away itself (the engine
+``never`` → ``healthy`` ⇄ ``suspect`` → ``unavailable``; ``revoked`` is a person's decision. Within a maintenance window
+``maintenance`` takes the place of suspect and unavailable: nothing moves, and nobody is alarmed. Ages are in seconds of
+a clock that cannot be set. A node whose held connection broke is suspect sooner. Whoever was away itself (the engine
 just started, its clock jumped) gives everybody time; and when more than a third of the nodes fall silent together,
 the fault is more likely the engine's own network, and nobody becomes unavailable.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from automator67.engine.desired import Settings
 from automator67.engine.observed import NodeState
@@ -42,14 +44,28 @@ class Verdict:
     changes_in: float | None = None
 
 
-def judge_nodes(signs: Mapping[str, Signs], settings: Settings, engine_up: float) -> dict[str, Verdict]:
-    """Return the verdict on every node; ``engine_up`` is how long the engine has been running undisturbed."""
+def judge_nodes(
+    signs: Mapping[str, Signs],
+    settings: Settings,
+    engine_up: float,
+    maintained: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Verdict]:
+    """Return the verdict on every node; ``engine_up`` is how long the engine has been running undisturbed.
+
+    ``maintained``: nodes with an open maintenance window, and its words: their silence is expected, and counts neither
+    against them nor as a sign that many have fallen silent.
+    """
     grace = min(GRACE_SECONDS, settings.unavailable_after)
     calm = engine_up >= grace
-    late = [n for n, s in signs.items() if _late(s, settings) and not s.revoked]
+    late = [n for n, s in signs.items() if _late(s, settings) and not s.revoked and n not in maintained]
     alive = [n for n, s in signs.items() if s.silent is not None and not s.revoked]
     mass = len(late) >= MASS_MINIMUM and len(late) > MASS_SHARE * len(alive)
-    return {name: _verdict(s, settings, calm, mass, grace - engine_up) for name, s in signs.items()}
+    verdicts = {name: _verdict(s, settings, calm, mass, grace - engine_up) for name, s in signs.items()}
+    return {n: _excused(v, maintained[n]) if n in maintained else v for n, v in verdicts.items()}
+
+
+def _excused(verdict: Verdict, text: str) -> Verdict:
+    return Verdict("maintenance", text) if verdict.state in ("suspect", "unavailable") else verdict
 
 
 def _late(s: Signs, settings: Settings) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from automator67.engine.desired import Node, Settings
 from automator67.engine.instances import NodeDesired, node_desired
 from automator67.engine.nodes.certificates import AGENT_LIFE, Identity
-from automator67.engine.nodes.entry import Entry, signs_of
+from automator67.engine.nodes.entry import Entry, signs_of, told
 from automator67.engine.nodes.judgement import Verdict, judge_nodes
 from automator67.engine.nodes.reading import read_report, view_of
 from automator67.engine.observed import NodeView
@@ -57,6 +57,7 @@ class Registry:
         self._events: list[tuple[float, str, str, str, str]] = []
         self._calm_since = self._ticked = monotonic()
         self._settings = Settings()
+        self._maintained: Mapping[str, str] = {}
         self.woken: Callable[[str], None] = lambda _: None
 
     def load(self) -> None:
@@ -211,20 +212,21 @@ class Registry:
         with self._lock:
             mono = self._monotonic()
             signs = {n: signs_of(e, mono) for n, e in self._nodes.items()}
-            verdicts = judge_nodes(signs, self._settings, mono - self._calm_since)
+            verdicts = judge_nodes(signs, self._settings, mono - self._calm_since, self._maintained)
             return any(v.state != self._nodes[n].record.state for n, v in verdicts.items())
 
     def views(self, nodes: Mapping[str, Node], settings: Settings) -> dict[str, NodeView]:
         """Return every node that is declared or known, judged now."""
         with self._lock:
             self._settings = settings
+            self._maintained = {n.name: n.window.text for n in nodes.values() if n.window is not None}
             mono, now = self._monotonic(), self._clock()
             names = sorted({*nodes, *self._nodes})
             entries = {name: self._nodes.get(name) for name in names}
             verdicts = judge_nodes(
-                {n: signs_of(e, mono) for n, e in entries.items()}, settings, mono - self._calm_since
+                {n: signs_of(e, mono) for n, e in entries.items()}, settings, mono - self._calm_since, self._maintained
             )
-            return {n: self._view(n, e, verdicts[n], mono, now) for n, e in entries.items()}
+            return {n: self._view(n, e, told(verdicts[n], nodes.get(n), e), mono, now) for n, e in entries.items()}
 
     def _view(self, name: str, entry: Entry | None, verdict: Verdict, mono: float, now: float) -> NodeView:
         if entry is None:
