@@ -44,6 +44,8 @@ def secret_changes(spec: Mapping[str, Any], app: App) -> tuple[FieldChange, ...]
 
     Values are compared by their fingerprints; where these cannot be made (no key is at hand), by their files.
     """
+    if not app.secrets:
+        return ()
     old = {s["name"]: s for s in spec.get("secrets", ())}
     before = {key: v["secret"] for key, v in spec["env"] if isinstance(v, Mapping)}
     files = {f["path"]: f["secret"] for f in spec.get("files", ())}
