@@ -11,7 +11,7 @@ from automator67.engine.desired import App, Desired, Node, Origin, Other, Settin
 from automator67.engine.secrets.contents import bound
 from automator67.engine.secrets.vault import Opener, Vault
 from automator67.schemas.document import Document, read
-from automator67.schemas.kinds import YAML_KINDS, classify
+from automator67.schemas.kinds import FOLDERS, YAML_KINDS, classify
 from automator67.schemas.problem import Problem
 from automator67.schemas.repository import MAX_TOTAL, check_documents, missing_settings
 from automator67.schemas.source import MAX_BYTES
@@ -112,7 +112,8 @@ def _unreadable(entry: Entry, total: int) -> Problem | None:
         return Problem(code, entry.path, 1, 1, "", message, hint)
 
     if entry.mode == _LINK:
-        return problem("link", "this is a symbolic link", "put the file itself here")
+        hint = what.hint if entry.path in FOLDERS else "put the file itself here"
+        return problem("link", "this is a symbolic link", hint)
     if entry.mode == _SUBMODULE:
         return problem("submodule", "this is a submodule", "put the files themselves here")
     if entry.size > MAX_BYTES:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 log = logging.getLogger("automator67.supervise")
@@ -89,11 +90,12 @@ def _spawn(argv: Sequence[str], output: Path | None) -> subprocess.Popen[bytes]:
     with output.open("ab") if output else nullcontext() as file:
         return subprocess.Popen(
             list(argv), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-            start_new_session=True, preexec_fn=_die_with_parent,
+            start_new_session=True, preexec_fn=partial(_die_with_parent, os.getpid()),
         )  # fmt: skip
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1:
+    # Not whether the parent is process 1: in a container the supervisor itself may be that.
+    if os.getppid() != parent:
         os._exit(0)

@@ -44,6 +44,8 @@ def classify(path: str) -> Classified:
     if path in ("automator67.yml", ".automator67.yaml", "automator67.yaml.txt"):
         return _odd("this file is not read", f"call it {SETTINGS}")
     folder, _, rest = path.partition("/")
+    if not rest and folder in FOLDERS:
+        return Classified(trouble=f"{folder} is not a folder", hint=f"put the files themselves into {folder}/")
     if not rest:
         return Classified()
     if folder not in FOLDERS:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from automator67.schemas.document import Document, read
-from automator67.schemas.kinds import FOLDERS, SETTINGS
+from automator67.schemas.kinds import FOLDERS, SETTINGS, classify
 from automator67.schemas.problem import Problem
 from automator67.schemas.rules import check
 from automator67.schemas.source import MAX_BYTES, positions
@@ -70,7 +70,8 @@ def check_directory(root: Path) -> Report:
     for path in _listed(root):
         name = os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
         if path.is_symlink():
-            problems.append(Problem("link", name, 1, 1, "", "this is a symbolic link", "put the file itself here"))
+            hint = classify(name).hint if name in FOLDERS else "put the file itself here"
+            problems.append(Problem("link", name, 1, 1, "", "this is a symbolic link", hint))
             continue
         try:
             data = _content(path)
@@ -110,7 +111,9 @@ def _listed(root: Path) -> list[Path]:
         top = sorted(entries, key=lambda e: e.name)
     for entry in top:
         path = Path(entry.path)
-        if entry.name in (SETTINGS, "automator67.yml") or (entry.is_symlink() and entry.name in FOLDERS):
+        if entry.name in (SETTINGS, "automator67.yml") or (
+            entry.name in FOLDERS and not entry.is_dir(follow_symlinks=False)
+        ):
             found.append(path)
         elif entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
             known = entry.name in FOLDERS

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +16,18 @@ from automator67.ui.worker import BufferedWorker
 THREADS: Final = 8
 CONNECTIONS: Final = 500
 STOP_SECONDS: Final = 1
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel end this process when the one that forked it, ``parent``, is gone, however that ended (prctl(2)).
+
+    A worker that outlived its killed parent would go on holding the port and the store.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        # It was gone before we asked.
+        os._exit(0)
 
 
 class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -30,6 +45,9 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         def when_ready(arbiter: Any) -> None:
             host, port = arbiter.LISTENERS[0].sock.getsockname()[:2]
             self._ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+        def post_fork(arbiter: Any, worker: Any) -> None:  # noqa: ARG001
+            end_with_parent(arbiter.pid)
 
         shared_memory = Path("/dev/shm")  # noqa: S108 - where a worker's sign of life touches no disk
         settings: dict[str, Any] = {
@@ -51,6 +69,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "loglevel": "error",
             "worker_tmp_dir": str(shared_memory) if shared_memory.is_dir() else None,
             "when_ready": when_ready,
+            "post_fork": post_fork,
         }
         for key, value in settings.items():
             self.cfg.set(key, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from automator67.engine.remote_errors import BlobTooLarge, MirrorFailed, UnusableTree
 from automator67.engine.repo.objects import blob_size, commit, raw
@@ -14,6 +15,8 @@ FOLDERS = ("apps", "buckets", "nodes", "queries", "secrets", "shards")
 MAX_BLOB_BYTES = 2 * 2**20
 MAX_ENTRIES = 100_000
 MAX_DEPTH = 16
+NEAR = 0.7
+"""How alike a folder's name must be to one of ours to be taken for a slip (difflib's ratio)."""
 
 _FOLDER_MODE = 0o040000
 _SUBMODULE_MODE = 0o160000
@@ -51,13 +54,21 @@ class Tree:
     def entries(self) -> list[Entry]:
         """List automator67.yaml and all below the known folders, in git's order.
 
+        What stands in a known folder's place (a link, say) and YAML in folders that are nearly called so are listed
+        too, so that they can be complained about.
         Raises UnusableTree when there are too many, MirrorFailed when the copy is damaged.
         """
         found: list[Entry] = []
         for mode, name, child in self._children(self._root):
             if mode == _FOLDER_MODE and name in FOLDERS:
                 self._walk(child, name + "/", 1, found)
-            elif mode != _FOLDER_MODE and name == SETTINGS_FILE:
+            elif mode == _FOLDER_MODE and get_close_matches(name, FOLDERS, n=1, cutoff=NEAR):
+                found += [
+                    self._entry(inner, f"{name}/{file}", blob)
+                    for inner, file, blob in self._children(child)
+                    if inner != _FOLDER_MODE and file.endswith((".yaml", ".yml"))
+                ]
+            elif mode != _FOLDER_MODE and (name == SETTINGS_FILE or name in FOLDERS):
                 found.append(self._entry(mode, name, child))
         return found
 

@@ -51,6 +51,33 @@ def test_it_waits_for_the_engine_and_then_shows(tmp_path: Path) -> None:
         assert client.get("/healthz").json()["status"] == "ok"
 
 
+def test_no_worker_outlives_its_killed_parent(tmp_path: Path) -> None:
+    open_store(tmp_path / "store.db").close()
+    with WebProcess(tmp_path) as web:
+        assert httpx.get(f"{web.url}/healthz", timeout=20).status_code == 200
+        parent = web.process.pid
+        children = [int(p) for p in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+        assert children
+        # Stopped, it cannot notice anything by itself.
+        for child in children:
+            os.kill(child, signal.SIGSTOP)
+        web.process.kill()
+        web.process.wait(10)
+        try:
+            wait_for("the workers to end", lambda: not any(alive(p) for p in children), 10)
+        finally:
+            for child in filter(alive, children):
+                os.kill(child, signal.SIGKILL)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and no mere remainder."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_what_an_empty_page_tells_to_commit_is_valid(tmp_path: Path) -> None:
     open_store(tmp_path / "store.db").close()
     with WebProcess(tmp_path) as web:

@@ -273,6 +273,26 @@ def test_links_and_submodules_are_refused_unread(mode: int, code: str) -> None:
     assert hashlib.sha1(b"../../etc/passwd").hexdigest() not in repository.reads
 
 
+@pytest.mark.parametrize(
+    ("mode", "words"), [(0o120000, "symbolic link"), (0o160000, "submodule"), (0o100644, "not a folder")]
+)
+def test_a_folder_of_resources_that_is_none_is_refused(mode: int, words: str) -> None:
+    repository = Repository({**BASE, "apps": "other"})
+    repository.modes["apps"] = mode
+    loaded = repository.load()
+    assert loaded.desired is None, "no app may be taken for removed"
+    (problem,) = loaded.problems
+    assert (problem.file, words in problem.message) == ("apps", True)
+
+
+def test_a_folder_that_is_nearly_called_right_is_told_and_the_rest_is_used() -> None:
+    loaded = load({"app/web.yaml": "image: a", "apps/blog.yaml": "image: a"})
+    assert loaded.desired is not None
+    assert list(loaded.desired.apps) == ["blog"]
+    (warning,) = loaded.problems
+    assert (warning.severity, warning.hint) == ("warning", "did you mean apps/?")
+
+
 def test_a_repository_without_settings_is_not_a_wish_for_nothing() -> None:
     for files in ({}, {"README.md": "x"}, {"nodes/hel1.yaml": "region: eu", "apps/a.yaml": "image: a"}):
         loaded = Repository(files).load()

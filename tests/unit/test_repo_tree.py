@@ -26,7 +26,7 @@ def test_lists_the_known_folders_and_nothing_else(path: Path) -> None:
         name: name
         for name in (
             "automator67.yaml", "README.md", "nodes/a.yaml", "apps/a.yaml", "apps/deep/b.yaml", "shards/s.yaml",
-            "buckets/b.yaml", "secrets/x.sealed", "queries/q.sql", "src/main.py", "appsx/no.yaml", "sub/apps/c.yaml",
+            "buckets/b.yaml", "secrets/x.sealed", "queries/q.sql", "src/main.py", "configs/no.yaml", "sub/apps/c.yaml",
         )
     }  # fmt: skip
     head = commit_files(path, files)
@@ -97,6 +97,18 @@ def test_links_submodules_and_odd_names_are_told_apart(path: Path) -> None:
         "apps/link.yaml": (16, 0o120000),
         "apps/module": (0, 0o160000),
         "apps/run.sh": (16, 0o100755),
+    }
+
+
+def test_what_stands_in_the_place_of_a_folder_and_near_misses_are_listed(path: Path) -> None:
+    blob = git("-C", path, "hash-object", "-w", "--stdin", data=b"other")
+    inner = git("-C", path, "mktree", data=f"100644 blob {blob}\ta.yaml\n100644 blob {blob}\tb.txt\n".encode())
+    lines = [f"120000 blob {blob}\tapps", f"040000 tree {inner}\tnode", f"040000 tree {inner}\tsrc"]
+    root = git("-C", path, "mktree", data="".join(f"{line}\n" for line in lines).encode())
+    head = git("-C", path, "commit-tree", "-m", "x", root)
+    assert {e.path: e.mode for e in Tree(LocalRepository(path), head).entries()} == {
+        "apps": 0o120000,
+        "node/a.yaml": 0o100644,
     }
 
 

@@ -119,6 +119,18 @@ def test_a_commit_is_checked_as_it_is_in_git(repository: Path) -> None:
     assert "1 problem" in validate("HEAD", cwd=repository / "apps" / "deeper", code=1)
 
 
+def test_near_misses_and_links_of_a_commit_are_told_as_in_a_directory(repository: Path) -> None:
+    (repository / "app").mkdir()
+    (repository / "app" / "web.yaml").write_text("image: a\n")
+    (repository / "shards").symlink_to("elsewhere")
+    subprocess.run([*GIT, "add", "-A"], cwd=repository, check=True)
+    subprocess.run([*GIT, "commit", "-q", "-m", "x"], cwd=repository, check=True)
+    for where in ("HEAD", "."):
+        said = validate(where, cwd=repository, code=1)
+        assert "did you mean apps/?" in said, where
+        assert "shards:1:1: this is a symbolic link" in said, where
+
+
 def test_a_commit_of_a_repository_with_the_configuration_in_a_folder(repository: Path) -> None:
     subprocess.run([*GIT, "mv", "-k", "apps", "nodes", "automator67.yaml", "cloud"], cwd=repository, check=False)
     write(repository, {f"cloud/{name}": text for name, text in {**GOOD, **BAD}.items()})
