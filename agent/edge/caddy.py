@@ -189,8 +189,9 @@ class Caddy:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._pid, os.WNOHANG)
         self._pid, self._running = 0, None
+        self._end, self._ended_at = f"caddy ended: {self._last_words()}", time.monotonic()
+        # Whoever waits for it to get ready says so, and when it is tried again.
         if not self._starting:
-            self._end, self._ended_at = f"caddy ended: {self._last_words()}", time.monotonic()
             self._say(self._end)
             self._wake.set()
 

@@ -222,7 +222,7 @@ class Cloud:
         for node in self.nodes:
             self.join(node)
             self.start_agent(node)
-        wait_for("all nodes to report", lambda: self.healthy_nodes() == set(self.nodes))
+        wait_for("all nodes to report", lambda: self.healthy_nodes() >= set(self.nodes))
 
     def healthy_nodes(self) -> set[str]:
         """Return the nodes that are healthy as far as the store knows."""
