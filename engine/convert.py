@@ -39,13 +39,17 @@ def settings_of(document: Document) -> Settings:
     beat = document.get("heartbeat", {})
     statuses = document.get("statuses", {})
     per_app = statuses.get("per_app", False) if isinstance(statuses, Mapping) else bool(statuses)
+    interval = seconds(beat.get("interval", "30s"))
+    suspect, unavailable = seconds(beat.get("suspect_after", "45s")), seconds(beat.get("unavailable_after", "105s"))
     return Settings(
         name=document.get("name", "home"),
         statuses_per_app=per_app,
         max_deletions=int(document.get("limits", {}).get("deletions", 3)),
-        heartbeat=seconds(beat.get("interval", "30s")),
-        suspect_after=seconds(beat.get("suspect_after", "45s")),
-        unavailable_after=seconds(beat.get("unavailable_after", "105s")),
+        heartbeat=interval,
+        suspect_after=suspect,
+        failing_after=seconds(beat.get("failing_after", (suspect + unavailable) / 2)),
+        unavailable_after=unavailable,
+        recover_after=seconds(beat.get("recover_after", interval)),
         document=document,
     )
 

@@ -275,7 +275,9 @@ class Settings:
     max_deletions: int = 3
     heartbeat: float = 30.0
     suspect_after: float = 45.0
+    failing_after: float = 75.0
     unavailable_after: float = 105.0
+    recover_after: float = 30.0
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
 
 

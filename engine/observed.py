@@ -14,7 +14,7 @@ from automator67.schemas.messages.policy import NOTHING, Policy
 
 InstancePhase = Literal["pending", "pulling", "starting", "running", "exited", "paused", "failed", "missing"]
 Health = Literal["none", "starting", "healthy", "unhealthy"]
-NodeState = Literal["never", "healthy", "maintenance", "suspect", "unavailable", "revoked"]
+NodeState = Literal["never", "healthy", "maintenance", "suspect", "failing", "unavailable", "recovering", "revoked"]
 Want = Literal["run", "drain", "stop"]
 
 
@@ -81,7 +81,7 @@ class NodeView:
     volumes: frozenset[tuple[str, int]] = frozenset()
     """The (app, slot) pairs whose volumes are here."""
     failures: int = 0
-    """How many deploys failed here in the last hour; placement prefers nodes with fewer."""
+    """How often the node fell out of grace in the last hour; placement prefers nodes that did so less."""
     policy: Policy = NOTHING
     """What the node's owner lets apps have of it."""
     applied: str = ""

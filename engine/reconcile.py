@@ -143,7 +143,8 @@ class Reconciler:
             copies = join(observed)
         self._tell(desired, observed, copies)
         self._reporter.report(desired, planned, observed, copies, now)
-        wake_at = min(filter(None, (planned.wake_at, next_change(desired.nodes, now))), default=0.0)
+        moments = (planned.wake_at, next_change(desired.nodes, now), self._registry.verdict_at(now))
+        wake_at = min(filter(None, moments), default=0.0)
         return Outcome(desired.commit, not todo.empty, wake_at, len(planned.actions), error)
 
     def _look(self, now: float) -> str:

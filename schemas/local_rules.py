@@ -86,6 +86,19 @@ def _cloud(value: Mapping[str, Any]) -> Iterator[Finding]:
     if not suspect < unavailable:
         text = "unavailable_after must be longer than suspect_after"
         yield Finding("relation", ("heartbeat", "unavailable_after"), text, f"write for example {suspect * 2:g}s")
+    elif not suspect + interval <= unavailable:
+        text = "unavailable_after must be longer than suspect_after by a heartbeat, to see whether many are silent"
+        yield Finding(
+            "relation", ("heartbeat", "unavailable_after"), text, f"write for example {suspect + 2 * interval:g}s"
+        )
+    failing = seconds(beat["failing_after"]) if "failing_after" in beat else None
+    if failing is not None and not suspect <= failing <= unavailable:
+        text = "failing_after must lie between suspect_after and unavailable_after"
+        hint = f"write for example {(suspect + unavailable) / 2:g}s"
+        yield Finding("relation", ("heartbeat", "failing_after"), text, hint)
+    if "recover_after" in beat and seconds(beat["recover_after"]) < interval:
+        text = "a node cannot be steady for less than a heartbeat"
+        yield Finding("relation", ("heartbeat", "recover_after"), text, f"write at least {interval:g}s")
 
 
 def _app(value: Mapping[str, Any]) -> Iterator[Finding]:

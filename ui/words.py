@@ -30,6 +30,7 @@ _TONES: Final[Mapping[str, Mapping[str, Tone]]] = {
         "suspect": "warn",
         "failing": "warn",
         "unavailable": "bad",
+        "recovering": "busy",
         "revoked": "bad",
     },
     "phase": {

@@ -210,7 +210,9 @@ class Endpoint:
             self._on_change(f"node {node} reported something new")
         desired = self._registry.desired(node)
         # Until the engine knows what the node should run, it wants to hear from it again at once.
-        spread = max(self._heartbeat() if desired else SOON_SECONDS, len(self._held) / BEATS_PER_SECOND)
+        every = max(self._heartbeat(), len(self._held) / BEATS_PER_SECOND)
+        self._registry.paced(node, every)
+        spread = every if desired else SOON_SECONDS
         answer = {
             "proto": 1, "rev": desired.rev if desired else "", "lease_s": LEASE_SECONDS,
             "next_s": round(spread * random.uniform(0.9, 1.1), 2), "server_time": self._clock(), "renew": False,  # noqa: S311

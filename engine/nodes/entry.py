@@ -8,9 +8,13 @@ from dataclasses import dataclass, field, replace
 from automator67.engine.desired import Node
 from automator67.engine.instances import NodeDesired
 from automator67.engine.nodes.eligibility import remark
-from automator67.engine.nodes.judgement import Signs, Verdict
+from automator67.engine.nodes.judgement import Signs, Standing
+from automator67.engine.nodes.punctuality import Punctuality
 from automator67.engine.nodes.reading import Report
 from automator67.engine.store.nodes import NodeRecord
+
+RARE, NEVER = 1e-2, 1e-6
+"""How probable, per heartbeat, chance may make it that a node that lives is suspect, is unavailable."""
 
 
 @dataclass(slots=True)
@@ -29,7 +33,10 @@ class Entry:
     key: bytes = b""
     trouble: str = ""
     """Why a place cannot be looked at now."""
-    troubles: deque[float] = field(default_factory=lambda: deque(maxlen=32))
+    standing: Standing = field(default_factory=Standing)
+    punctual: Punctuality = field(default_factory=Punctuality)
+    every: float = 0.0
+    """How often the agent was told to report; 0: not told yet by this engine."""
     dirty: bool = False
     saved: float = 0.0
 
@@ -40,10 +47,23 @@ def signs_of(entry: Entry | None, mono: float) -> Signs:
         return Signs(None)
     silent = mono - entry.seen if entry.seen is not None else None
     broken = mono - entry.broken if entry.broken is not None and not entry.held else None
-    return Signs(silent, broken, entry.record.revoked_at is not None)
+    revoked = entry.record.revoked_at is not None
+    if not entry.every:
+        return Signs(silent, broken, revoked)
+    suspect = entry.punctual.patience(entry.every, RARE)
+    unavailable = entry.punctual.patience(entry.every, NEVER)
+    return Signs(silent, broken, revoked, entry.every, suspect, unavailable)
 
 
-def told(verdict: Verdict, node: Node | None, entry: Entry | None) -> Verdict:
+def heard(entry: Entry, mono: float) -> None:
+    """Note a heartbeat, and what it says of how punctual the node is."""
+    if entry.every and entry.seen is not None and entry.standing.state in ("healthy", "suspect", "recovering"):
+        # A silence that was found to be the node's or the engine's absence says nothing of lost heartbeats.
+        entry.punctual = entry.punctual.after(mono - entry.seen, entry.every)
+    entry.seen = mono
+
+
+def told(verdict: Standing, node: Node | None, entry: Entry | None) -> Standing:
     """Return a verdict on a node that is well with what its declaration means for it now."""
     if verdict.state != "healthy" or node is None or entry is None or entry.report is None:
         return verdict

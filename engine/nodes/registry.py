@@ -10,23 +10,23 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast, get_args
 
 from automator67.engine.desired import Node, Settings
 from automator67.engine.instances import NodeDesired, node_desired
 from automator67.engine.nodes.certificates import AGENT_LIFE, Identity
-from automator67.engine.nodes.entry import Entry, signs_of, told
-from automator67.engine.nodes.judgement import Verdict, judge_nodes
+from automator67.engine.nodes.entry import Entry, heard, told
+from automator67.engine.nodes.judgement import Standing
 from automator67.engine.nodes.reading import read_report, view_of
-from automator67.engine.observed import NodeView
+from automator67.engine.nodes.watching import Watch
+from automator67.engine.observed import NodeState, NodeView
 from automator67.engine.store.database import Store
 from automator67.engine.store.facts import add_events
 from automator67.engine.store.nodes import NodeRecord, node_records, put_nodes
 
 SAVE_SECONDS = 10.0
 """How often a node's last report is written when nothing in it matters to a plan."""
-DISTURBED_SECONDS = 5.0
-FAILURE_WINDOW = 3600.0
+_STATES: frozenset[str] = frozenset(get_args(NodeState))
 
 
 class IdentityRefused(Exception):
@@ -55,9 +55,7 @@ class Registry:
         self._lock = threading.RLock()
         self._nodes: dict[str, Entry] = {}
         self._events: list[tuple[float, str, str, str, str]] = []
-        self._calm_since = self._ticked = monotonic()
-        self._settings = Settings()
-        self._maintained: Mapping[str, str] = {}
+        self._watch = Watch(monotonic())
         self.woken: Callable[[str], None] = lambda _: None
 
     def load(self) -> None:
@@ -68,6 +66,8 @@ class Registry:
         with self._lock:
             for record in records:
                 entry = Entry(record)
+                if record.state in _STATES:
+                    entry.standing = Standing(cast(NodeState, record.state), record.state_reason, self._monotonic())
                 if record.last_seen:
                     entry.seen = self._monotonic() - max(0.0, now - record.last_seen)
                     entry.report = read_report(record.name, record.report, now) if record.report else None
@@ -151,7 +151,8 @@ class Registry:
                 entry.boots.append(boot)
             report = read_report(node, message, now, entry.report)
             changed = not entry.fresh or report != entry.report
-            entry.report, entry.fresh, entry.seen = report, True, self._monotonic()
+            heard(entry, self._monotonic())
+            entry.report, entry.fresh = report, True
             entry.record = replace(entry.record, last_seen=now, report=message)
             entry.dirty = entry.dirty or changed or now - entry.saved > SAVE_SECONDS
             for event in message.get("events", [])[:50]:
@@ -199,36 +200,38 @@ class Registry:
                 entry.record = replace(entry.record, connected=False)
                 entry.dirty = True
 
+    def paced(self, node: str, every: float) -> None:
+        """Note how often a node was told to report: its silence is measured by that."""
+        with self._lock:
+            self._nodes[node].every = every
+
     def tick(self) -> None:
         """Notice that the engine itself was away (stopped, suspended); call it about every second."""
         with self._lock:
-            now = self._monotonic()
-            if now - self._ticked > DISTURBED_SECONDS:
-                self._calm_since = now
-            self._ticked = now
+            self._watch.tick(self._monotonic())
 
     def verdicts_due(self) -> bool:
         """Whether the passing of time alone has changed what a node would be judged as."""
         with self._lock:
-            mono = self._monotonic()
-            signs = {n: signs_of(e, mono) for n, e in self._nodes.items()}
-            verdicts = judge_nodes(signs, self._settings, mono - self._calm_since, self._maintained)
+            verdicts = self._watch.judge(self._nodes, self._monotonic())
             return any(v.state != self._nodes[n].record.state for n, v in verdicts.items())
+
+    def verdict_at(self, now: float) -> float:
+        """Return when time alone may next change a judgement, by the engine's clock; 0: never."""
+        with self._lock:
+            seconds = self._watch.changes_in(self._monotonic())
+            return 0.0 if seconds is None else now + seconds
 
     def views(self, nodes: Mapping[str, Node], settings: Settings) -> dict[str, NodeView]:
         """Return every node that is declared or known, judged now."""
         with self._lock:
-            self._settings = settings
-            self._maintained = {n.name: n.window.text for n in nodes.values() if n.window is not None}
-            mono, now = self._monotonic(), self._clock()
-            names = sorted({*nodes, *self._nodes})
-            entries = {name: self._nodes.get(name) for name in names}
-            verdicts = judge_nodes(
-                {n: signs_of(e, mono) for n, e in entries.items()}, settings, mono - self._calm_since, self._maintained
-            )
-            return {n: self._view(n, e, told(verdicts[n], nodes.get(n), e), mono, now) for n, e in entries.items()}
+            self._watch.follow(settings, nodes)
+            now = self._clock()
+            entries = {name: self._nodes.get(name) for name in sorted({*nodes, *self._nodes})}
+            verdicts = self._watch.judge(entries, self._monotonic())
+            return {n: self._view(n, e, told(verdicts[n], nodes.get(n), e), now) for n, e in entries.items()}
 
-    def _view(self, name: str, entry: Entry | None, verdict: Verdict, mono: float, now: float) -> NodeView:
+    def _view(self, name: str, entry: Entry | None, verdict: Standing, now: float) -> NodeView:
         if entry is None:
             return NodeView(name, verdict.state, verdict.reason)
         if entry.trouble:
@@ -238,16 +241,13 @@ class Registry:
         if (record.state, record.state_reason) != (verdict.state, verdict.reason):
             if record.state != verdict.state:
                 self._log(verdict.state, name, verdict.reason or "heartbeats arrive")
-                if verdict.state in ("suspect", "unavailable"):
-                    entry.troubles.append(mono)
             since = now if record.state != verdict.state else record.state_since
             entry.record = replace(record, state=verdict.state, state_reason=verdict.reason, state_since=since)
             entry.dirty = True
-        failures = sum(1 for at in entry.troubles if mono - at < FAILURE_WINDOW)
         degraded = ", ".join(entry.report.degraded) if entry.report else ""
         return view_of(
             name, entry.report, record.report.get("usage", {}), verdict.state, verdict.reason or degraded,
-            record.last_seen, fresh=entry.fresh, failures=failures,
+            record.last_seen, fresh=entry.fresh, failures=len(verdict.falls),
         )  # fmt: skip
 
     def set_desired(

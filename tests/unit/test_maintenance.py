@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from automator67.engine.desired import Desired, Settings
 from automator67.engine.maintenance import in_force, next_change, window_at
 from automator67.engine.nodes.eligibility import closed, misplaced, remark
-from automator67.engine.nodes.judgement import Signs, judge_nodes
+from automator67.engine.nodes.judgement import Signs, Weather, judge_nodes
 from automator67.engine.windows import Maintenance, Window
 from automator67.schemas.cron_times import first_after, moment, shown
 from tests.support.world import app, node_view
@@ -118,14 +118,15 @@ def test_an_open_window_keeps_new_copies_away_and_drains_if_asked() -> None:
 
 
 def test_silence_in_a_window_is_expected() -> None:
-    signs = {"a": Signs(500.0), "b": Signs(500.0), "c": Signs(500.0), "d": Signs(1.0), "e": Signs(1.0), "f": Signs(1.0)}
+    signs = {name: Signs(500.0 if name in "abc" else 1.0) for name in "abcdefgh"}
     words = {"a": "maintenance until noon"}
-    verdicts = judge_nodes(signs, Settings(), 1e6, words)
+    verdicts = judge_nodes(signs, {}, Weather(-1e6), Settings(), 0.0, words)[0]
     assert (verdicts["a"].state, verdicts["a"].reason) == ("maintenance", "maintenance until noon")
     assert verdicts["b"].state == "unavailable", "a node that may be away is no sign that many fell silent"
-    assert judge_nodes(signs, Settings(), 1e6)["b"].state == "suspect"
-    assert judge_nodes({"a": Signs(1.0)}, Settings(), 1e6, words)["a"].state == "healthy"
-    assert judge_nodes({"a": Signs(1.0, revoked=True)}, Settings(), 1e6, words)["a"].state == "revoked"
+    assert judge_nodes(signs, {}, Weather(-1e6), Settings(), 0.0)[0]["b"].state == "suspect"
+    assert judge_nodes({"a": Signs(1.0)}, {}, Weather(-1e6), Settings(), 0.0, words)[0]["a"].state == "healthy"
+    revoked = {"a": Signs(1.0, revoked=True)}
+    assert judge_nodes(revoked, {}, Weather(-1e6), Settings(), 0.0, words)[0]["a"].state == "revoked"
 
 
 def test_yaml_becomes_windows() -> None:

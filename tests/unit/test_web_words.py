@@ -158,7 +158,7 @@ def test_every_word_of_the_store_has_a_tone() -> None:
         "commit": ("pending", "applying", "applied", "failed", "invalid"),
         "post": ("pending", "success", "failure", "error"),
         "step": ("intent", "done", "failed"),
-        "node": ("healthy", "maintenance", "suspect", "unavailable", "revoked"),
+        "node": ("healthy", "maintenance", "suspect", "failing", "unavailable", "recovering", "revoked"),
         "phase": ("pending", "pulling", "starting", "running", "exited", "paused", "failed", "missing"),
     }
     for kind, words in known.items():
