@@ -183,7 +183,10 @@ def test_passwords_that_fit_are_remembered_for_a_while(monkeypatch: pytest.Monke
     assert b"secret" not in repr(vars(known)).encode()
 
 
-@pytest.mark.parametrize("hashed", ["", "secret", "$argon2id$", HASHED[:-5], "$2y$10$abcdefghijklmnopqrstuv", "é"])
+@pytest.mark.parametrize(
+    "hashed",
+    ["", "secret", "$argon2id$", pytest.param(HASHED[:-5], id="cut off"), "$2y$10$abcdefghijklmnopqrstuv", "é"],
+)
 def test_a_hash_that_cannot_be_read_fits_nothing(hashed: str) -> None:
     assert not Passwords().fits(hashed, "secret")
 
