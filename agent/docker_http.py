@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from automator67.agent.http1 import BodyReader, Connection, HttpError, Reply
@@ -75,7 +74,7 @@ class DockerApi:
         """Return the last line a container wrote, or nothing."""
         target = f"/containers/{percent(container)}/logs?stdout=1&stderr=1&tail=1"
         reply = self.call("GET", target, INSPECT_TIMEOUT)
-        text = b"".join(data for _, data in frames(reply.body)) if reply.status == 200 else b""
+        text = b"".join(data for _, data in Frames().feed(reply.body)) if reply.status == 200 else b""
         lines = text.decode(errors="replace").split("\n")
         return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
@@ -99,20 +98,34 @@ class DockerApi:
         return conn, reader, first
 
 
-def frames(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield the pieces of a complete multiplexed log body as (``out`` or ``err``, bytes).
+class Frames:
+    """Takes the pieces out of a container's multiplexed output, however it is cut. Does no I/O.
 
     The format is that of the engine's attach call: 8 bytes of head (stream, three zeros, length big-endian). A
     container with a terminal has no such heads: then the whole is ``out``.
     """
-    at = 0
-    while at + 8 <= len(data):
-        if data[at] > 2 or data[at + 1 : at + 4] != b"\0\0\0":
-            yield "out", data[at:]
-            return
-        size = int.from_bytes(data[at + 4 : at + 8], "big")
-        yield "err" if data[at] == 2 else "out", data[at + 8 : at + 8 + size]
-        at += 8 + size
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._plain = False
+
+    def feed(self, data: bytes) -> list[tuple[str, bytes]]:
+        """Take bytes and return what they complete, as (``out`` or ``err``, bytes)."""
+        buffer = self._buffer
+        buffer += data
+        found: list[tuple[str, bytes]] = []
+        while buffer:
+            if self._plain or (len(buffer) >= 4 and (buffer[0] > 2 or any(buffer[1:4]))):
+                self._plain = True
+                found.append(("out", bytes(buffer)))
+                buffer.clear()
+                break
+            size = 8 + int.from_bytes(buffer[4:8], "big")
+            if len(buffer) < max(8, size):
+                break
+            found.append(("err" if buffer[0] == 2 else "out", bytes(buffer[8:size])))
+            del buffer[:size]
+        return found
 
 
 def percent(text: str) -> str:

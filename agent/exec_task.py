@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from automator67.agent.http1 import BodyReader, Connection, HttpError
+from automator67.agent.http1 import BodyReader, Connection, HttpError, chunk
 from automator67.agent.link import Link, LinkError
-from automator67.agent.logs_task import CannotTell, begin, chunk
+from automator67.agent.logs_task import CannotTell, begin
 
 REFUSED = "refused by this node's policy: exec is not allowed (policy.toml: exec = true)"
 _TIMEOUT = 20.0
@@ -153,4 +153,4 @@ def _say(conn: Connection, doc: dict[str, Any]) -> None:
 
 
 def _end(conn: Connection) -> None:
-    conn.write(b"0\r\n\r\n", time.monotonic() + _TIMEOUT)
+    conn.write(chunk(b""), time.monotonic() + _TIMEOUT)

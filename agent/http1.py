@@ -112,6 +112,11 @@ class BodyReader:
         return True
 
 
+def chunk(data: bytes) -> bytes:
+    """Return bytes framed as one chunk of a body; none are its end."""
+    return b"%X\r\n%b\r\n" % (len(data), data)
+
+
 class Connection:
     """One connection for requests one after another. For one thread, but for ``interrupt``."""
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from automator67.agent import logfiles
-from automator67.agent.docker_http import DockerApi
+from automator67.agent.docker_http import DockerApi, Frames
 from automator67.agent.docker_read import epoch_seconds
-from automator67.agent.http1 import Connection, HttpError
+from automator67.agent.http1 import Connection, HttpError, chunk
 from automator67.agent.link import Link, LinkError
 from automator67.agent.model import Seen
 
@@ -84,7 +84,7 @@ def run(task: LogsTask, link: Link, source: Iterator[list[Line]]) -> None:
                     conn.write(chunk("".join(_as_json(line) for line in lines).encode(errors="replace")), deadline)
         except CannotTell as e:
             conn.write(chunk(json.dumps({"error": str(e)}).encode() + b"\n"), deadline)
-        conn.write(b"0\r\n\r\n", deadline)
+        conn.write(chunk(b""), deadline)
         conn.head(time.monotonic() + _WRITE_TIMEOUT)
     except (LinkError, OSError):
         return
@@ -108,11 +108,6 @@ def begin(link: Link, task: str) -> Connection:
         conn.close()
         raise
     return conn
-
-
-def chunk(data: bytes) -> bytes:
-    """Return bytes framed as one chunk of a body."""
-    return b"%X\r\n%b\r\n" % (len(data), data)
 
 
 def refuses(text: str) -> Iterator[list[Line]]:
@@ -152,32 +147,15 @@ def docker_lines(docker: DockerApi, seen: Seen, task: LogsTask) -> Iterator[list
 
 
 class FrameReader:
-    """Takes lines out of a container's multiplexed log stream (see docker_http.frames), however it is cut. Pure."""
+    """Takes lines out of a container's multiplexed log stream, however it is cut. Pure."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._frames = Frames()
         self._partial: dict[str, bytes] = {"out": b"", "err": b""}
-        self._plain = False
 
     def feed(self, data: bytes) -> list[Line]:
         """Take bytes and return the lines that are complete."""
-        self._buffer += data
-        found: list[Line] = []
-        while self._buffer:
-            if self._plain or (len(self._buffer) >= 4 and (self._buffer[0] > 2 or any(self._buffer[1:4]))):
-                # A container with a terminal: one stream without frames.
-                self._plain = True
-                found += self._split("out", bytes(self._buffer))
-                self._buffer.clear()
-                break
-            if len(self._buffer) < 8:
-                break
-            size = int.from_bytes(self._buffer[4:8], "big")
-            if len(self._buffer) < 8 + size:
-                break
-            found += self._split("err" if self._buffer[0] == 2 else "out", bytes(self._buffer[8 : 8 + size]))
-            del self._buffer[: 8 + size]
-        return found
+        return [line for stream, piece in self._frames.feed(data) for line in self._split(stream, piece)]
 
     def end(self) -> list[Line]:
         """Return what is left when the stream has ended: a last line without a line end."""

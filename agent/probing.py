@@ -12,7 +12,7 @@ import time
 from typing import Any, NamedTuple
 
 from automator67.agent.address import address_of
-from automator67.agent.docker_http import DockerApi, frames
+from automator67.agent.docker_http import DockerApi, Frames
 from automator67.agent.http1 import Connection
 from automator67.agent.launching import launch
 from automator67.agent.model import Probe, Seen, Wanted
@@ -96,7 +96,7 @@ def _docker_command(docker: DockerApi, container: str, probe: Probe) -> Result:
     try:
         left = max(0.01, deadline - time.monotonic())
         reply = docker.call("POST", f"/exec/{exec_id}/start", left, b'{"Detach":false}')
-        said = b"".join(data for _, data in frames(reply.body))
+        said = b"".join(data for _, data in Frames().feed(reply.body))
     except TimeoutError:
         _end_exec(docker, exec_id)
         raise

@@ -10,7 +10,7 @@ import socket
 import time
 from typing import Any
 
-from automator67.agent.docker_http import DockerApi
+from automator67.agent.docker_http import DockerApi, Frames
 from automator67.agent.http1 import Connection, HttpError
 from automator67.agent.launching import launch
 from automator67.agent.logs_task import CannotTell
@@ -94,7 +94,7 @@ class DockerProgram:
 
     def __init__(self, docker: DockerApi, container: str, argv: tuple[str, ...]) -> None:
         """Start it. Raises CannotTell."""
-        self._docker, self._buffer, self._open, self._writable = docker, bytearray(), True, True
+        self._docker, self._frames, self._open, self._writable = docker, Frames(), True, True
         body = {"Cmd": argv, "AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "Tty": False}
         try:
             made = docker.call("POST", f"/containers/{container}/exec", _TIMEOUT, json.dumps(body).encode())
@@ -102,7 +102,7 @@ class DockerProgram:
                 raise CannotTell(f"the Docker Engine answers {made.status}: {_message(made.body)}")
             self._id = str(made.json()["Id"])
             self._conn = docker.connect(_TIMEOUT)
-            self._buffer += _attach(self._conn, self._id)
+            self._first = _attach(self._conn, self._id)
         except (OSError, KeyError) as e:
             raise CannotTell(f"the Docker Engine cannot run it: {e}") from None
         self._conn.sock.setblocking(False)
@@ -112,7 +112,7 @@ class DockerProgram:
         return [self._conn.sock.fileno()] if self._open else []
 
     def read(self, fd: int) -> list[tuple[str, bytes]]:  # noqa: ARG002
-        """Return what it wrote (see docker_http.frames)."""
+        """Return what it wrote."""
         try:
             data = self._conn.sock.recv(_PIECE)
         except BlockingIOError:
@@ -120,15 +120,8 @@ class DockerProgram:
         except OSError:
             data = b""
         self._open = bool(data)
-        self._buffer += data
-        found = []
-        while len(self._buffer) >= 8:
-            size = int.from_bytes(self._buffer[4:8], "big")
-            if len(self._buffer) < 8 + size:
-                break
-            found.append(("err" if self._buffer[0] == 2 else "out", bytes(self._buffer[8 : 8 + size])))
-            del self._buffer[: 8 + size]
-        return found
+        first, self._first = self._first, b""
+        return self._frames.feed(first + data)
 
     def input(self) -> int:
         """Return the descriptor of its input, -1 when that is closed."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from automator67.agent.http1 import Connection, HttpError
+from automator67.agent.http1 import Connection, HttpError, chunk
 from automator67.agent.link import Link, LinkError, place_of
 from automator67.agent.state import membership
 
@@ -115,8 +115,7 @@ class Upload:
         data = bytes(data)
         if data:
             self._whole.update(data)
-            chunk = b"%X\r\n%b\r\n" % (len(data), data)
-            self._send(lambda: self._conn.write(chunk, time.monotonic() + PATIENCE))
+            self._send(lambda: self._conn.write(chunk(data), time.monotonic() + PATIENCE))
         return len(data)
 
     def line(self, doc: Mapping[str, Any]) -> None:
@@ -128,7 +127,7 @@ class Upload:
         if checksum:
             self.write(self._whole.digest())
         deadline = time.monotonic() + PATIENCE
-        self._send(lambda: self._conn.write(b"0\r\n\r\n", deadline))
+        self._send(lambda: self._conn.write(chunk(b""), deadline))
         try:
             status, _ = self._conn.head(deadline)
         except OSError as e:

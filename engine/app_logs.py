@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from automator67.engine.control import ControlError
@@ -14,6 +13,7 @@ from automator67.engine.copies import LOST_STATES
 from automator67.engine.log_merge import LogMerge
 from automator67.engine.nodes.tasks import TaskBroker, TaskError
 from automator67.engine.observed import NodeView
+from automator67.schemas.near import near_hint
 
 Message = Mapping[str, Any]
 Views = Mapping[str, NodeView]
@@ -204,12 +204,9 @@ class _Reading:
 def _nobody(q: LogQuery, views: Views) -> str:
     apps = {i.app for v in views.values() for i in v.instances}
     if q.app not in apps:
-        near = get_close_matches(q.app, apps, n=1)
-        hint = f"; did you mean {near[0]}?" if near else "; see automator67 status"
-        return f"no instance of {q.app} is known{hint}"
+        return f"no instance of {q.app} is known{near_hint(q.app, apps, 'see automator67 status')}"
     if q.node and q.node not in views:
-        near = get_close_matches(q.node, views, n=1)
-        return f"there is no node {q.node}" + (f"; did you mean {near[0]}?" if near else "")
+        return f"there is no node {q.node}{near_hint(q.node, views)}"
     return f"no instance of {q.app} is known {f'on node {q.node}' if q.node else f'as {q.instance}'}"
 
 

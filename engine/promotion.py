@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from sqlalchemy import Connection
@@ -13,6 +12,7 @@ from automator67.engine.observed import Canary, Hold, Revision
 from automator67.engine.store import intents
 from automator67.engine.store.facts import add_events
 from automator67.engine.store.intents import Intents
+from automator67.schemas.near import near_hint
 
 ABORTED = "a person gave it up with `automator67 promote --abort`"
 
@@ -77,6 +77,5 @@ def aborted(
 
 def _wanted(desired: Desired, app: str) -> str:
     if app not in desired.apps:
-        near = get_close_matches(app, desired.apps, n=1)
-        raise PromotionError(f"there is no app {app}" + (f"; did you mean {near[0]}?" if near else ""))
+        raise PromotionError(f"there is no app {app}{near_hint(app, desired.apps)}")
     return desired.apps[app].rev

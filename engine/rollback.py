@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches, unified_diff
+from difflib import unified_diff
 from typing import Any
 
 from automator67.engine.desired import Desired
@@ -17,6 +17,7 @@ from automator67.engine.repo.mirror import Mirror
 from automator67.engine.repo.propose import propose, read_file
 from automator67.engine.store.database import Store
 from automator67.engine.store.revisions import Kept, kept_revisions
+from automator67.schemas.near import near_hint
 
 _LEAST_DIGITS = 4
 
@@ -45,8 +46,7 @@ class Rollbacks:
             kept = kept_revisions(tx, app)
         wanted = desired.apps.get(app)
         if not kept:
-            near = get_close_matches(app, desired.apps, n=1)
-            raise RollbackError(f"no revision of app/{app} is known" + (f"; did you mean {near[0]}?" if near else ""))
+            raise RollbackError(f"no revision of app/{app} is known{near_hint(app, desired.apps)}")
         target = chosen(app, kept, wanted.rev if wanted else "", revision)
         path = wanted.origin.path if wanted else target.path
         old, new, notes = self._texts(desired, target, path, there=wanted is not None)
@@ -111,9 +111,7 @@ def chosen(app: str, kept: Sequence[Kept], wanted: str, asked: str) -> Kept:
         if len(asked) < _LEAST_DIGITS or len(found) > 1:
             raise RollbackError(f"{asked!r} says not enough of a revision; {listed}")
         if not found:
-            near = get_close_matches(asked, [k.rev for k in kept], n=1)
-            hint = f"did you mean {near[0]}?" if near else listed
-            raise RollbackError(f"app/{app} has no revision {asked!r}; {hint}")
+            raise RollbackError(f"app/{app} has no revision {asked!r}{near_hint(asked, [k.rev for k in kept], listed)}")
         if found[0].rev == wanted and not found[0].held:
             raise RollbackError(f"revision {wanted} is what the present commit asks for")
         return found[0]

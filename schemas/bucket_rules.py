@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from automator67.schemas.findings import Finding
+from automator67.schemas.near import near
 from automator67.schemas.units import human_bytes, size_bytes
 
 STORAGE_KINDS = frozenset({"agent", "s3", "r2", "b2", "webdav", "sftp", "gdrive", "local", "supabase"})
@@ -20,8 +20,7 @@ def bucket_findings(value: Mapping[str, Any], nodes: Mapping[str, Mapping[str, A
     for n, name in enumerate(names):
         node = nodes.get(name)
         if node is None:
-            near = get_close_matches(name, nodes, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"declare it in nodes/{name}.yaml"
+            hint = near(name, nodes, f"declare it in nodes/{name}.yaml")
             yield Finding("unknown-provider", ("providers", n), f"there is no node {name}", hint)
         elif node.get("kind", "agent") not in STORAGE_KINDS:
             yield Finding("wrong-provider", ("providers", n), f"node {name} of kind {node.get('kind')} stores no files")

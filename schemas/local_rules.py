@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from automator67.schemas.access_rules import access_findings
 from automator67.schemas.cron import cron_fault, moment_fault
 from automator67.schemas.findings import Finding
 from automator67.schemas.kinds import Kind
+from automator67.schemas.near import near
 from automator67.schemas.shard_rules import shard_findings
 from automator67.schemas.source import Path
 from automator67.schemas.units import human_bytes, seconds, size_bytes
@@ -198,8 +198,7 @@ def _times(value: Mapping[str, Any], key: str, path: Path) -> Iterator[Finding]:
     zone = value.get("timezone")
     # A machine without zone data knows none; then nothing can be said.
     if zone is not None and (known := _zones()) and zone not in known:
-        near = get_close_matches(zone, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "write for example Europe/Berlin"
+        hint = near(zone, known, "write for example Europe/Berlin")
         yield Finding("unknown-timezone", (*path, "timezone"), f"there is no time zone {zone[:60]!r}", hint)
 
 

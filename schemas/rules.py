@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal
 
 from automator67.schemas.bucket_rules import bucket_findings
 from automator67.schemas.document import Document
 from automator67.schemas.findings import Finding
+from automator67.schemas.near import near
 from automator67.schemas.problem import Problem
 from automator67.schemas.shard_rules import provider_findings
 from automator67.schemas.source import Path, Position
@@ -207,9 +207,3 @@ def _capacity(documents: Sequence[Document], names: _Names) -> list[tuple[str, F
             text = f"apps up to this one need {needed} of memory; all nodes together declare {declares}"
             return [(d.path, Finding("capacity", ("replicas",), text, "ask for less, or add a node"))]
     return []
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """Return a question that names the nearest known word, or nothing."""
-    found = get_close_matches(word, [*known], n=1)
-    return f"did you mean {found[0]}?" if found else ""

@@ -52,6 +52,14 @@ def read_sealed(data: bytes) -> SealedFile:
     return SealedFile(name, cloud, key_id, block.body)
 
 
+def sealed_key(data: bytes) -> str:
+    """Return the id of the key that a ``.sealed`` file is sealed to; empty where it cannot be read."""
+    try:
+        return read_sealed(data).key_id
+    except ArmorError:
+        return ""
+
+
 def write_sealed(file: SealedFile) -> str:
     """Return the text of a sealed file."""
     headers = {"Version": "1", "Name": file.name, "Cloud": file.cloud, "Key": file.key_id, "Suite": SUITE}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from automator67.schemas.findings import Finding
+from automator67.schemas.near import near
 from automator67.schemas.source import Path
 
 DATABASE_KINDS = frozenset({"neon", "supabase"})
@@ -67,9 +67,8 @@ def _table(
 def _co_located(name: str, table: Mapping[str, Any], path: Path, tables: Mapping[str, Any]) -> Iterator[Finding]:
     other = table["with"]
     if other not in tables or other == name:
-        near = get_close_matches(other, [t for t in tables if t != name], n=1)
-        yield Finding("unknown-table", (*path, "with"), f"there is no other table {other}",
-                      f"did you mean {near[0]}?" if near else "")  # fmt: skip
+        hint = near(other, [t for t in tables if t != name])
+        yield Finding("unknown-table", (*path, "with"), f"there is no other table {other}", hint)
     elif tables[other]["strategy"] != table["strategy"]:
         text = f"co-located tables share a strategy; {other} is cut by {tables[other]['strategy']}"
         yield Finding("contradiction", (*path, "with"), text)
@@ -96,6 +95,5 @@ def _grows(before: Any, bound: Any, path: Path) -> Iterator[Finding]:
 
 
 def _unknown(path: Path, name: str, shards: list[str]) -> Finding:
-    near = get_close_matches(name, shards, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"shards are {', '.join(shards)}"
+    hint = near(name, shards, f"shards are {', '.join(shards)}")
     return Finding("unknown-shard", path, f"there is no shard {name}", hint)

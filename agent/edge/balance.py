@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from automator67.agent.edge.table import Table, Target
+from automator67.agent.edge.table import Table, Target, split
 
 MOST_RECORDS = 32
 """More SRV records would make shares finer and answers too long."""
@@ -91,9 +91,3 @@ def multiplicities(weights: Mapping[int, int], chance: float, most: int = MOST_R
             found[key] += 1
             reached += 1.0
     return {k: n for k, n in found.items() if n}
-
-
-def split(address: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT`` or ``[IPv6]:PORT``. Raises ValueError when it is neither."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from automator67.agent.edge.table import split
+
 REFRESH = "250ms"
 # A request waits this long for a copy to come: an app that may run only once is away for a moment when it changes.
 TRY_FOR = "15s"
@@ -65,10 +67,11 @@ class Acme(NamedTuple):
     email: str
 
 
-def caddy_config(files: Files, ports: Ports, token: str, gateway: Acme | None) -> Json:
+def caddy_config(files: Files, ports: Ports, token: str, gateway: Acme | None, fingerprint: str) -> Json:
     """Return the configuration of a node; ``gateway`` is None where no public traffic arrives.
 
     ``token`` is part of the paths of the edge's own HTTP server, which everybody on the machine can reach.
+    ``fingerprint`` is the identity's: Caddy reads the files of certificates only with a configuration that is new.
     """
     edge = f"http://127.0.0.1:{ports.answers}/{token}"
     servers: dict[str, Json] = {"proxy": _proxy_server(files, ports)}
@@ -77,8 +80,8 @@ def caddy_config(files: Files, ports: Ports, token: str, gateway: Acme | None) -
         servers["gate"] = _gate_server(ports, token)
         servers["mesh"] = _mesh_server(files, ports)
         servers["plain"] = _plain_server(ports)
-    identity = [{"certificate": f"{files.home}/identity.pem", "key": f"{files.home}/key.pem", "tags": ["identity"]}]
-    tls: Json = {"certificates": {"load_files": identity}}
+    identity = {"certificate": f"{files.home}/identity.pem", "key": f"{files.home}/key.pem"}
+    tls: Json = {"certificates": {"load_files": [identity | {"tags": ["identity", fingerprint]}]}}
     if gateway is not None:
         tls["automation"] = {
             "policies": [{
@@ -94,8 +97,8 @@ def caddy_config(files: Files, ports: Ports, token: str, gateway: Acme | None) -
         "logging": {"logs": {"default": {"level": "WARN", "writer": writer}}},
         "storage": {"module": "file_system", "root": f"{files.home}/caddy"},
         "apps": {
-            "http": {"servers": servers, "grace_period": "30s", "http_port": _port(ports.public_http),
-                     "https_port": _port(ports.public_https)},
+            "http": {"servers": servers, "grace_period": "30s", "http_port": split(ports.public_http)[1],
+                     "https_port": split(ports.public_https)[1]},
             "tls": tls,
         },
     }  # fmt: skip
@@ -121,14 +124,8 @@ def _public_server(ports: Ports) -> Json:
 def _gate_server(ports: Ports, token: str) -> Json:
     """Where the requests go that need a decision each: only the public server sends them."""
     by_app = _pass_on(ports, "{http.request.header.A67-App}.ga.a67.")
-    return {
-        "listen": [f"127.0.0.1:{ports.gate}"],
-        "automatic_https": {"disable": True},
-        "protocols": ["h1"],
-        "trusted_proxies": {"source": "static", "ranges": ["127.0.0.1/32"]},
-        "routes": [{"handle": [_ask_gate(ports, token), by_app]}],
-        "errors": {"routes": [{"handle": [_NO_ANSWER]}]},
-    }
+    server = _inner(f"127.0.0.1:{ports.gate}", [{"handle": [_ask_gate(ports, token), by_app]}], ["127.0.0.1/32"])
+    return server | {"errors": {"routes": [{"handle": [_NO_ANSWER]}]}}
 
 
 def _mesh_server(files: Files, ports: Ports) -> Json:
@@ -169,7 +166,7 @@ def _as_it_came() -> Json:
 
 
 def _plain_server(ports: Ports) -> Json:
-    port = _port(ports.public_https)
+    port = split(ports.public_https)[1]
     to = "https://{http.request.host}" + ("" if port == 443 else f":{port}") + "{http.request.uri}"
     return {
         "listen": [ports.public_http],
@@ -259,7 +256,3 @@ def _issuer(acme: Acme) -> Json:
     if acme.email:
         issuer["email"] = acme.email
     return issuer
-
-
-def _port(listen: str) -> int:
-    return int(listen.rpartition(":")[2])

@@ -7,8 +7,8 @@ import struct
 from typing import NamedTuple
 
 A, AAAA, SRV = 1, 28, 33
-_IN, _OPT = 1, 41
-_NO_ERROR, _FORMAT_ERROR, _NO_SUCH_NAME, _NOT_IMPLEMENTED = 0, 1, 3, 4
+_IN = 1
+_NO_ERROR, _NO_SUCH_NAME = 0, 3
 LONGEST = 1232
 """What resolvers read of an answer over UDP."""
 _LONGEST_NAME = 255

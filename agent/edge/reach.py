@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+
+from automator67.agent.edge.table import split
 
 EVERY_SECONDS = 1.5
 TIMEOUT = 1.0
@@ -16,8 +17,7 @@ LOOK_UP_SECONDS = 30.0
 class Reach:
     """Asks every proxy from time to time whether it takes connections; for a gateway, which sends requests there."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
+    def __init__(self) -> None:
         self._nodes: dict[str, str] = {}
         self._misses: dict[str, int] = {}
         self._names: dict[str, list[str]] = {}
@@ -48,15 +48,11 @@ class Reach:
             await asyncio.sleep(EVERY_SECONDS)
 
     def _judge(self) -> None:
-        down = frozenset(n for n, m in self._misses.items() if m >= FALL)
-        if down != self.down:
-            self.down = down
-            self._changed()
+        self.down = frozenset(n for n, m in self._misses.items() if m >= FALL)
 
     async def _ask(self, node: str, address: str) -> None:
-        host, _, port = address.rpartition(":")
         try:
-            _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), TIMEOUT)
+            _, writer = await asyncio.wait_for(asyncio.open_connection(*split(address)), TIMEOUT)
             writer.close()
             misses = 0
         except (OSError, ValueError, TimeoutError):

@@ -24,7 +24,7 @@ from automator67.agent.edge.config import Acme, Files, Ports, caddy_config
 from automator67.agent.edge.http import serve_http
 from automator67.agent.edge.peers import set_peers
 from automator67.agent.edge.reach import Reach
-from automator67.agent.edge.table import Table, TableError, parse
+from automator67.agent.edge.table import Table, TableError, parse, split
 from automator67.agent.edge.zone import Standing
 from automator67.agent.state import make_directory, read, read_json, write_json
 
@@ -63,14 +63,14 @@ class Edge:
     def __init__(self, home: str, hold_seconds: float) -> None:
         self._home, self._hold_seconds = home, hold_seconds
         self._doc: dict[str, Any] = {}
-        self._table: Table | None = None
-        self._reach = Reach(lambda: None)
+        self._reach = Reach()
         self._empty_since: dict[str, float] = {}
         self._known = read_json(f"{home}/ports.json") or {}
         self._token = str(self._known.get("token") or secrets.token_urlsafe(24))
         self._answers = Answers(home, self._token)
         self._caddy = Caddy(home, _socket_path(home), say)
         self._status: dict[str, Any] = {}
+        self._status_written: dict[str, Any] = {}
         self._trouble = ""
 
     async def serve(self) -> None:
@@ -123,23 +123,21 @@ class Edge:
         except TableError as error:
             say(str(error))
             return
-        self._doc, self._table, self._answers.table = doc, table, table
+        self._doc, self._answers.table = doc, table
         self._reach.watch({n: a for n, a in table.nodes.items() if n != table.node} if table.gateway else {})
-        self._refresh()
-        self._configure(table)
-
-    def _refresh(self) -> None:
-        table = self._table
-        if table is None:
-            return
-        now = time.monotonic()
-        empty = {s.app for sites in table.sites.values() for s in sites if s.app and not table.apps.get(s.app)}
-        self._empty_since = {app: self._empty_since.get(app, now) for app in empty}
-        self._answers.held = {app for app, since in self._empty_since.items() if now - since < self._hold_seconds}
+        self._hold(table)
         try:
             set_peers(self._home, set(table.peers))
         except OSError as error:
             self._tell(error)
+        self._configure(table)
+
+    def _hold(self, table: Table) -> None:
+        """Let the requests of apps without a copy wait, but not for ever."""
+        now = time.monotonic()
+        empty = {s.app for sites in table.sites.values() for s in sites if s.app and not table.apps.get(s.app)}
+        self._empty_since = {app: self._empty_since.get(app, now) for app in empty}
+        self._answers.held = {app for app, since in self._empty_since.items() if now - since < self._hold_seconds}
 
     def _configure(self, table: Table) -> None:
         identity = read(f"{self._home}/identity.pem")
@@ -149,25 +147,21 @@ class Edge:
         acme = self._doc.get("acme", {})
         ports = Ports(
             self._known["dns"], self._known["answers"],
-            _port(self._listen("gate", {})), _port(self._listen("mesh", {})),
+            split(self._listen("gate", {}))[1], split(self._listen("mesh", {}))[1],
             self._listen("proxy", listen), self._listen("http", listen), self._listen("https", listen),
         )  # fmt: skip
         files = Files(self._home, _socket_path(self._home), f"{self._home}/caddy.log")
         gateway = None
         if table.gateway is not None:
             gateway = Acme(str(acme.get("directory", "")), str(acme.get("root", "")), table.gateway.acme_email)
-        config = caddy_config(files, ports, self._token, gateway)
         try:
             fingerprint = _fingerprint(identity)
         except ValueError:
             say("identity.pem is damaged: Caddy keeps the last one")
             return
-        # A new certificate is a new configuration: Caddy reads the files only then.
-        config["apps"]["tls"]["certificates"]["load_files"][0]["tags"].append(fingerprint)
-        self._caddy.want(config)
-        self._status |= {
-            "proxy": int(ports.proxy.rpartition(":")[2]), "https": int(ports.public_https.rpartition(":")[2]),
-            "fingerprint": fingerprint,
+        self._caddy.want(caddy_config(files, ports, self._token, gateway, fingerprint))
+        self._status = {
+            "proxy": split(ports.proxy)[1], "https": split(ports.public_https)[1], "fingerprint": fingerprint,
         }  # fmt: skip
 
     def _listen(self, what: str, listen: dict[str, Any]) -> str:
@@ -197,24 +191,25 @@ class Edge:
 
     async def _every_second(self) -> None:
         while True:
-            if self._empty_since:
-                self._refresh()
+            if self._empty_since and self._answers.table is not None:
+                self._hold(self._answers.table)
             status = self._status | {
                 "problem": self._caddy.problem, "down": sorted(self._reach.down), "caddy": self._caddy.pid,
             }  # fmt: skip
             try:
-                if self._status and status != read_json(f"{self._home}/status.json"):
+                if self._status and status != self._status_written:
                     write_json(f"{self._home}/status.json", status)
+                    self._status_written = status
             except OSError as error:
                 self._tell(error)
             await asyncio.sleep(1.0)
 
     def records(self, question: dns.Question) -> list[dns.Service] | list[str] | None:
         """Return what a question's answer holds."""
-        if self._table is None:
+        if self._answers.table is None:
             return None
         return zone.records(
-            self._table, question.name, question.kind,
+            self._answers.table, question.name, question.kind,
             Standing(
                 self._reach.down, self._answers.held, int(self._known.get("gate", 0)), int(self._known.get("mesh", 0))
             ),
@@ -252,10 +247,6 @@ def _fingerprint(pem: bytes) -> str:
     """Return the SHA-256 of the first certificate. Raises ValueError when there is none."""
     first, end, _ = pem.decode().partition("-----END CERTIFICATE-----")
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first.strip() + "\n" + end)).hexdigest()
-
-
-def _port(listen: str) -> int:
-    return int(listen.rpartition(":")[2])
 
 
 def _free_port(host: str) -> int:

@@ -80,6 +80,14 @@ class Table(NamedTuple):
         return self.sites.get(host) or self.sites.get(f"*.{rest}", ())
 
 
+def split(address: str) -> tuple[str, int]:
+    """Return host (maybe empty) and port of ``HOST:PORT`` or ``[IPv6]:PORT``. Raises ValueError without a port."""
+    host, _, port = address.rpartition(":")
+    if not port.isascii() or not port.isdigit():
+        raise ValueError(f"the address {address!r}")
+    return host.strip("[]"), int(port)
+
+
 def parse(doc: Mapping[str, Any]) -> Table:
     """Return the table in a JSON object. Raises TableError."""
     try:
@@ -137,14 +145,14 @@ def _weight(target: Mapping[str, Any]) -> int:
 def _direct(value: Any) -> str:
     """Return an address without a proxy; it must be one of numbers, since it is not looked up."""
     if value:
-        ipaddress.ip_address(_address(value).rpartition(":")[0].strip("[]"))
+        ipaddress.ip_address(split(_address(value))[0])
     return str(value)
 
 
 def _address(value: Any) -> str:
     """Return ``HOST:PORT`` as it is, when it is one."""
-    host, _, port = str(value).rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    host, port = split(str(value))
+    if not host or not 0 < port < 65536:
         raise ValueError(f"the address {value!r}")
     return str(value)
 
@@ -152,6 +160,6 @@ def _address(value: Any) -> str:
 def _local_address(value: Any) -> str:
     """Return ``HOST:PORT`` of this machine; empty where an instance does not listen."""
     if value:
-        host = _address(value).rpartition(":")[0].strip("[]")
+        host = split(_address(value))[0]
         ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     return str(value)

@@ -18,9 +18,9 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from automator67.agent.edge import dns
-from automator67.agent.edge.balance import MOST_RECORDS, Place, local_places, multiplicities, node_places, places, split
+from automator67.agent.edge.balance import MOST_RECORDS, Place, local_places, multiplicities, node_places, places
 from automator67.agent.edge.gate import simple
-from automator67.agent.edge.table import Table
+from automator67.agent.edge.table import Table, split
 
 ROOT = "a67"
 NOBODY = 1

@@ -9,13 +9,12 @@ and a person decide it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from automator67.engine.apps.steps import Rollout, later, start, step
 from automator67.engine.copies import Copy
 from automator67.engine.desired import App
 from automator67.engine.observed import Canary
-from automator67.engine.plan.model import Action
+from automator67.engine.plan.model import Action, Verb
 from automator67.schemas.units import human_seconds
 
 
@@ -109,6 +108,5 @@ def _counts(app: App, c: Copy) -> bool:
     return c.rev == app.rev and c.slot < app.replicas
 
 
-def _note(verb: str, app: App, reason: str, after: tuple[str, ...] = ()) -> Action:
-    action = Action(f"{verb}:app/{app.name}@{app.rev}", "admit", f"app/{app.name}", reason, rev=app.rev, after=after)
-    return action if verb == "admit" else replace(action, verb="promote")
+def _note(verb: Verb, app: App, reason: str, after: tuple[str, ...] = ()) -> Action:
+    return Action(f"{verb}:app/{app.name}@{app.rev}", verb, f"app/{app.name}", reason, rev=app.rev, after=after)

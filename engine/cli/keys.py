@@ -85,10 +85,11 @@ def drop(repo: Path, dry_run: bool, state: Path) -> None:
     from automator67.engine.cli.checkout import documents
     from automator67.engine.secrets.errors import SecretError
     from automator67.engine.secrets.keys import Keyring
+    from automator67.schemas.sealed import sealed_key
 
     keyring = Keyring(state / "secrets")
     cloud_name(repo)
-    needed = {_key_of(data) for path, (_, data) in documents(repo).items() if path.endswith(".sealed")}
+    needed = {sealed_key(data) for path, (_, data) in documents(repo).items() if path.endswith(".sealed")}
     needed |= _kept(state)
     try:
         *old, _ = keyring.ids() or [""]
@@ -112,22 +113,13 @@ def _kept(state: Path) -> set[str]:
     from automator67.engine.repo.local import LocalRepository
     from automator67.engine.repo.tree import read_blob
     from automator67.engine.store.intents import load_intents
+    from automator67.schemas.sealed import sealed_key
 
     with reading(state).read() as tx:
         intents = load_intents(tx)
     uses = [use for revision in intents.specs.values() for use in revision.spec.get("secrets", ())]
     try:
         mirror = LocalRepository(state / "repository")
-        return {_key_of(read_blob(mirror, use["blob"])) for use in uses if use["path"].endswith(".sealed")}
+        return {sealed_key(read_blob(mirror, use["blob"])) for use in uses if use["path"].endswith(".sealed")}
     except RemoteError as error:
         raise click.ClickException(f"what the engine keeps cannot be read: {error}") from error
-
-
-def _key_of(data: bytes) -> str:
-    from automator67.schemas.armor import ArmorError
-    from automator67.schemas.sealed import read_sealed
-
-    try:
-        return read_sealed(data).key_id
-    except ArmorError:
-        return ""

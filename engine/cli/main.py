@@ -59,12 +59,12 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; for an unknown name say which one was probably meant."""
-        from difflib import get_close_matches
-
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else "; see automator67 --help"
-            raise click.UsageError(f"there is no command {args[0]}{hint}")
+            from automator67.schemas.near import near_hint
+
+            raise click.UsageError(
+                f"there is no command {args[0]}{near_hint(args[0], COMMANDS, 'see automator67 --help')}"
+            )
         return super().resolve_command(ctx, args)
 
 

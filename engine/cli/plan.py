@@ -97,10 +97,9 @@ def _explain(wanted: Desired, observed: Observed, resource: str, as_json: bool) 
     name = resource.removeprefix("app/")
     app = wanted.apps.get(name)
     if app is None:
-        from difflib import get_close_matches
+        from automator67.schemas.near import near_hint
 
-        near = get_close_matches(name, wanted.apps, n=1)
-        raise click.ClickException(f"there is no app {name}" + (f"; did you mean app/{near[0]}?" if near else ""))
+        raise click.ClickException(f"there is no app {name}{near_hint(name, wanted.apps)}")
     decisions = why(wanted, observed, app)
     if as_json:
         print_json(

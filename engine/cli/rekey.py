@@ -56,6 +56,8 @@ def _commit(repo: Path, branch: str, texts: dict[str, str], key: str) -> None:
     """Commit files on a new branch that begins at HEAD. Raises click.ClickException."""
     import pygit2
 
+    from automator67.engine.repo.propose import commit_files
+
     found = pygit2.discover_repository(str(repo.resolve()))
     if found is None:
         raise click.ClickException(f"{repo} is not in a git repository")
@@ -66,15 +68,10 @@ def _commit(repo: Path, branch: str, texts: dict[str, str], key: str) -> None:
         raise click.ClickException(f"{branch!r} cannot be a branch here")
     head = repository.head.peel(pygit2.Commit)
     prefix = repo.resolve().relative_to(Path(repository.workdir).resolve()).as_posix()
-    index = pygit2.Index()
-    index.read_tree(head.tree)
-    for path, text in texts.items():
-        name = path if prefix == "." else f"{prefix}/{path}"
-        index.add(pygit2.IndexEntry(name, repository.create_blob(text.encode()), pygit2.enums.FileMode.BLOB))
+    files = {path if prefix == "." else f"{prefix}/{path}": text.encode() for path, text in texts.items()}
     try:
         who = repository.default_signature
     except KeyError:
-        who = pygit2.Signature("automator67", "automator67@localhost")
-    tree = index.write_tree(repository)
-    message = f"Seal all secrets to the key {key}\n"
-    repository.create_commit(f"refs/heads/{branch}", who, who, message, tree, [head.id])
+        who = None
+    made = commit_files(repository, str(head.id), files, f"Seal all secrets to the key {key}\n", who)
+    repository.references.create(f"refs/heads/{branch}", made)

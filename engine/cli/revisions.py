@@ -23,11 +23,9 @@ def command(app: str, state: Path, as_json: bool) -> None:
         kept = kept_revisions(tx, app)
         now = app_state_rows(tx)
     if not kept:
-        from difflib import get_close_matches
+        from automator67.schemas.near import near_hint
 
-        near = get_close_matches(app, now, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise click.ClickException(f"no revision of app/{app} is known{hint}")
+        raise click.ClickException(f"no revision of app/{app} is known{near_hint(app, now)}")
     running = {str(i["rev"]) for i in now[app].instances} if app in now else set()
     if as_json:
         print_json([asdict(k) | {"running": k.rev in running} for k in kept])

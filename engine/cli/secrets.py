@@ -57,6 +57,7 @@ def listed(repo: Path, state: Path) -> list[Listed]:
     from automator67.engine.desired import Origin
     from automator67.engine.secrets.errors import SecretError
     from automator67.engine.secrets.vault import Vault
+    from automator67.schemas.sealed import sealed_key
 
     cloud, files = cloud_name(repo), documents(repo)
     places = {name: Origin(path, path) for path, (d, _) in files.items() for name in d.holds}
@@ -74,7 +75,7 @@ def listed(repo: Path, state: Path) -> list[Listed]:
             except SecretError as error:
                 opens = str(error)
         kind = "sealed" if path.endswith(".sealed") else "sops" if path else "missing"
-        key = _key(files[path][1]) if kind == "sealed" else "age" if kind == "sops" else ""
+        key = (sealed_key(files[path][1]) or "?") if kind == "sealed" else "age" if kind == "sops" else ""
         found.append(Listed(name, path, kind, key, users.get(name, []), opens))
     return found
 
@@ -90,13 +91,3 @@ def _users(files: Mapping[str, Document]) -> dict[str, list[str]]:
             if what not in users.setdefault(str(value), []):
                 users[str(value)].append(what)
     return users
-
-
-def _key(data: bytes) -> str:
-    from automator67.schemas.armor import ArmorError
-    from automator67.schemas.sealed import read_sealed
-
-    try:
-        return read_sealed(data).key_id
-    except ArmorError:
-        return "?"

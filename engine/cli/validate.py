@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import click
 
+from automator67.schemas.near import near_hint
 from automator67.schemas.problem import Problem
 from automator67.schemas.reports import as_github, as_sarif, as_text
 
@@ -92,8 +92,7 @@ def _commit(ref: str, subdir: str) -> _Checked:
 
     found = pygit2.discover_repository(str(Path.cwd()))
     if found is None:
-        near = get_close_matches(Path(ref).name, os.listdir(), n=1)  # noqa: PTH208
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = near_hint(Path(ref).name, os.listdir())  # noqa: PTH208
         raise click.ClickException(f"there is no directory {ref}, and no git repository here to find it in{hint}")
     folder = subdir or os.environ.get("A67_PATH", "")
     try:

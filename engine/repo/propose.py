@@ -29,12 +29,12 @@ def propose(mirror: Mirror, base: str, branch: str, files: Mapping[str, bytes], 
             target = pygit2.Repository(mirror.address.path)
             if ref in target.references:
                 return False
-            target.references.create(ref, _commit(target, base, files, message))
+            target.references.create(ref, commit_files(target, base, files, message))
             return True
     # A handle of our own: the mirror's belongs to its thread.
     with mirror.explained():
         repository = pygit2.Repository(str(mirror.path))
-        made = _commit(repository, base, files, message)
+        made = commit_files(repository, base, files, message)
     outgoing = f"{_SENDING}{branch}"
     with mirror.exchange(repository, push=True) as (remote, transfer):
         if any(head.name == ref for head in remote.list_heads(connect=False)):
@@ -60,10 +60,17 @@ def read_file(mirror: Mirror, commit: str, path: str) -> bytes:
     return found.data
 
 
-def _commit(repository: pygit2.Repository, base: str, files: Mapping[str, bytes], message: str) -> pygit2.Oid:
+def commit_files(
+    repository: pygit2.Repository,
+    base: str,
+    files: Mapping[str, bytes],
+    message: str,
+    who: pygit2.Signature | None = None,
+) -> pygit2.Oid:
+    """Make a commit on top of ``base`` (full id) that writes these files, on no branch; return its id."""
     index = pygit2.Index()
     index.read_tree(repository[base].peel(pygit2.Tree))
     for path, content in sorted(files.items()):
         index.add(pygit2.IndexEntry(path, repository.create_blob(content), FileMode.BLOB))
-    who = pygit2.Signature("automator67", "automator67@localhost", int(time()), 0)
+    who = who or pygit2.Signature("automator67", "automator67@localhost", int(time()), 0)
     return repository.create_commit(None, who, who, message, index.write_tree(repository), [base])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automator67.agent.docker_http import frames, percent
+from automator67.agent.docker_http import Frames, percent
 from automator67.agent.docker_jobs import pull_problem, start_problem
 from automator67.agent.docker_read import Foreign, History, Moment, epoch_seconds, foreign, how_ended, is_ours, seen
 from automator67.agent.docker_spec import create_args
@@ -111,8 +111,8 @@ def test_containers_that_are_not_ours() -> None:
 
 def test_the_frames_of_a_log() -> None:
     data = b"\1\0\0\0\0\0\0\3abc\2\0\0\0\0\0\0\2de"
-    assert list(frames(data)) == [("out", b"abc"), ("err", b"de")]
-    assert list(frames(b"plain text of a terminal")) == [("out", b"plain text of a terminal")]
+    assert Frames().feed(data) == [("out", b"abc"), ("err", b"de")]
+    assert Frames().feed(b"plain text of a terminal") == [("out", b"plain text of a terminal")]
     assert percent('{"a":["b c"]}') == "%7B%22a%22%3A%5B%22b%20c%22%5D%7D"
 
 

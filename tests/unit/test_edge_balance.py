@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from automator67.agent.edge.balance import MOST_RECORDS, Place, local_places, multiplicities, node_places, places, split
-from automator67.agent.edge.table import Table, TableError, parse
+from automator67.agent.edge.balance import MOST_RECORDS, Place, local_places, multiplicities, node_places, places
+from automator67.agent.edge.table import Table, TableError, parse, split
 
 MESH = 5304
 

@@ -97,7 +97,7 @@ def test_the_longest_path_comes_first() -> None:
 
 
 def config(gateway: Acme | None = Acme("", "", "")) -> str:  # noqa: B008
-    return json.dumps(caddy_config(FILES, PORTS, TOKEN, gateway))
+    return json.dumps(caddy_config(FILES, PORTS, TOKEN, gateway, "f" * 64))
 
 
 def test_the_configuration_is_frozen() -> None:
