@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +13,10 @@ import pytest
 
 from automator67.engine.judge import AppState
 from tests.support.cloud import GIT, Cloud, wait_for
-from tests.support.images import busybox, need_busybox
-from tests.support.private_docker import PrivateDocker
+from tests.support.images import busybox
+from tests.support.private_docker import PrivateDocker, private_docker
 
-__all__ = ["busybox"]
+__all__ = ["busybox", "private_docker"]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 
 
@@ -133,22 +130,8 @@ def test_a_source_that_cannot_be_reached_changes_nothing(
             client.images.remove(image.id, force=True)
 
 
-@pytest.fixture(scope="module")
-def other_machine() -> Iterator[PrivateDocker]:
-    if os.geteuid() != 0 or not shutil.which("dockerd") or not shutil.which("unshare"):
-        pytest.skip("a private Docker Engine needs root and dockerd")
-    # A short path: a Unix socket's may have 107 letters.
-    engine = PrivateDocker(Path(tempfile.mkdtemp(prefix="a67d")))
-    try:
-        engine.start()
-        need_busybox(engine.socket)
-        yield engine
-    finally:
-        engine.close()
-
-
 def test_an_image_is_carried_to_a_node_that_lacks_it_without_the_layers_it_has(
-    tmp_path: Path, other_machine: PrivateDocker, client: docker.DockerClient, busybox: str, source: Path
+    tmp_path: Path, private_docker: PrivateDocker, client: docker.DockerClient, busybox: str, source: Path
 ) -> None:
     with Cloud(tmp_path / "cloud", runtime="docker") as cloud:
         cloud.poll = "300ms"
@@ -158,7 +141,7 @@ def test_an_image_is_carried_to_a_node_that_lacks_it_without_the_layers_it_has(
         for node in cloud.nodes:
             cloud.join(node)
         cloud.start_agent("one")
-        cloud.start_agent("two", "--docker-socket", other_machine.socket)
+        cloud.start_agent("two", "--docker-socket", private_docker.socket)
         wait_for("both nodes", lambda: cloud.healthy_nodes() == set(cloud.nodes))
         try:
             files = {"app/Dockerfile": dockerfile(busybox, "far"), "app/greeting": "far\n"}
@@ -168,7 +151,7 @@ def test_an_image_is_carried_to_a_node_that_lacks_it_without_the_layers_it_has(
             state = cloud.wait_app(app, healthy)
             assert {i["node"] for i in state.instances} == {"one", "two"}
             image = client.images.list(f"a67/{app}")[0]
-            with contextlib.closing(docker.DockerClient(f"unix://{other_machine.socket}")) as other:
+            with contextlib.closing(docker.DockerClient(f"unix://{private_docker.socket}")) as other:
                 far = other.images.list(f"a67/{app}")[0]
                 assert far.attrs["RootFS"] == image.attrs["RootFS"]
                 assert far.id == image.id

@@ -7,11 +7,9 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -29,10 +27,10 @@ from tests.support.fake_engine import (
     process_instance,
     wait_for,
 )
-from tests.support.images import busybox, need_busybox
-from tests.support.private_docker import PrivateDocker
+from tests.support.images import busybox
+from tests.support.private_docker import PrivateDocker, private_docker
 
-__all__ = ["busybox"]
+__all__ = ["busybox", "private_docker"]
 pytestmark = pytest.mark.timeout(240)
 SLEEP = ("sleep", "10000")
 
@@ -133,31 +131,17 @@ def test_a_worker_killed_at_its_work_is_replaced(engine: FakeEngine, busybox: st
 # -- a Docker Engine of our own, to be killed and frozen ------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def private() -> Iterator[PrivateDocker]:
-    if os.geteuid() != 0 or not shutil.which("dockerd") or not shutil.which("unshare"):
-        pytest.skip("a private Docker Engine needs root and dockerd")
-    # A short path: a Unix socket's may have 107 letters.
-    engine = PrivateDocker(Path(tempfile.mkdtemp(prefix="a67d")))
-    try:
-        engine.start()
-        need_busybox(engine.socket)
-        yield engine
-    finally:
-        engine.close()
-
-
-def private_agent(engine: FakeEngine, private: PrivateDocker) -> Agent:
-    if private.process is None:
-        private.start()
-    return engine.agent("n1", "--docker-socket", private.socket, runtime="docker").start()
+def private_agent(engine: FakeEngine, private_docker: PrivateDocker) -> Agent:
+    if private_docker.process is None:
+        private_docker.start()
+    return engine.agent("n1", "--docker-socket", private_docker.socket, runtime="docker").start()
 
 
 @pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_docker_engine_that_restarts(engine: FakeEngine, private: PrivateDocker, number: int) -> None:
-    private_agent(engine, private)
+def test_a_docker_engine_that_restarts(engine: FakeEngine, private_docker: PrivateDocker, number: int) -> None:
+    private_agent(engine, private_docker)
     wanted = [
         container_instance("web", "busybox:1.36.1", *SLEEP, drift="report"),
         container_instance("job", "busybox:1.36.1", *SLEEP, restart="on-failure", drift="report"),
@@ -165,15 +149,15 @@ def test_a_docker_engine_that_restarts(engine: FakeEngine, private: PrivateDocke
     engine.want("n1", *wanted)
     for w in wanted:
         engine.wait_instance("n1", w["id"], phase="running")
-    private.stop(number)
+    private_docker.stop(number)
     wait_for("the report", lambda: engine.latest("n1")["runtimes"]["docker"] == "down")
     beats = len(engine.heartbeats)
-    private.start()
+    private_docker.start()
     wait_for("the report", lambda: engine.latest("n1")["runtimes"]["docker"] == "ok")
     # Neither is drift: nobody stopped them by hand.
     for w in wanted:
         engine.wait_instance("n1", w["id"], phase="running", drift=[])
-    client = docker.DockerClient(base_url=f"unix://{private.socket}")
+    client = docker.DockerClient(base_url=f"unix://{private_docker.socket}")
     assert containers(client, engine) == {w["id"]: ["running"] for w in wanted}
     client.close()
     assert not [d for h in engine.heartbeats[beats:] for i in h["instances"] for d in i["drift"] if d == "removed"]
@@ -181,12 +165,12 @@ def test_a_docker_engine_that_restarts(engine: FakeEngine, private: PrivateDocke
 
 @pytest.mark.slow
 @pytest.mark.docker
-def test_a_docker_engine_that_hangs_is_not_a_dead_node(engine: FakeEngine, private: PrivateDocker) -> None:
-    private_agent(engine, private)
+def test_a_docker_engine_that_hangs_is_not_a_dead_node(engine: FakeEngine, private_docker: PrivateDocker) -> None:
+    private_agent(engine, private_docker)
     engine.want("n1", container_instance("web", "busybox:1.36.1", *SLEEP))
     engine.wait_instance("n1", "web-0-aaaa", phase="running")
-    assert private.process is not None
-    private.process.send_signal(signal.SIGSTOP)
+    assert private_docker.process is not None
+    private_docker.process.send_signal(signal.SIGSTOP)
     try:
         wait_for("the report", lambda: engine.latest("n1")["runtimes"]["docker"] == "degraded", 60)
         beats = len(engine.heartbeats)
@@ -199,15 +183,15 @@ def test_a_docker_engine_that_hangs_is_not_a_dead_node(engine: FakeEngine, priva
         found = engine.wait_instance("n1", "web-0-bbbb", phase="pending")
         assert found["detail"] == "the docker runtime does not answer"
     finally:
-        private.process.send_signal(signal.SIGCONT)
+        private_docker.process.send_signal(signal.SIGCONT)
     engine.wait_applied("n1", rev, 60)
 
 
 @pytest.mark.docker
-def test_images_that_nobody_needs_go_when_the_disk_fills(private: PrivateDocker) -> None:
-    if private.process is None:
-        private.start()
-    client = docker.DockerClient(base_url=f"unix://{private.socket}", timeout=60)
+def test_images_that_nobody_needs_go_when_the_disk_fills(private_docker: PrivateDocker) -> None:
+    if private_docker.process is None:
+        private_docker.start()
+    client = docker.DockerClient(base_url=f"unix://{private_docker.socket}", timeout=60)
     try:
         base = client.images.get("busybox:1.36.1")
         for tag in ("a:1", "a:2", "a:3", "theirs:1"):
@@ -220,11 +204,11 @@ def test_images_that_nobody_needs_go_when_the_disk_fills(private: PrivateDocker)
         now = time.time() + 2 * 86400
         ours = {f"a:{n}": ["a", now - 86400 * (10 - n)] for n in (1, 2, 3)} | {"busybox:1.36.1": ["b", 0.0]}
         user = client.containers.create("busybox:1.36.1", ["true"])
-        gone = docker_jobs.do("collect", {"ours": ours, "now": now}, private.socket, print)
+        gone = docker_jobs.do("collect", {"ours": ours, "now": now}, private_docker.socket, print)
         user.remove()
         assert sorted(gone) == sorted(["a:1", old])
         assert {"a:2", "a:3", "theirs:1", "busybox:1.36.1"} == {t for i in client.images.list() for t in i.tags}
-        assert docker_jobs.do("collect", {"ours": {}, "now": time.time()}, private.socket, print) == []
+        assert docker_jobs.do("collect", {"ours": {}, "now": time.time()}, private_docker.socket, print) == []
         assert client.images.get(str(base.id))
     finally:
         client.close()

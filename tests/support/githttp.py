@@ -10,10 +10,12 @@ import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
+
+from tests.support.quiet_server import QuietServer
 
 Fault = Literal["500", "truncate", "garbage", "stall", "hang", "refuse", "missing"]
 
@@ -79,7 +81,7 @@ class GitServer:
         """Called when a client that pushes asks for the "refs", and when it sends its "pack"."""
         self.stalled = threading.Event()
         self._released = threading.Event()
-        self._http = _Server(("127.0.0.1", 0), _handler_for(self))
+        self._http = QuietServer(("127.0.0.1", 0), _handler_for(self))
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
@@ -130,13 +132,6 @@ class GitServer:
     def wait_released(self) -> None:
         """Block until ``heal`` is called, at most two minutes."""
         self._released.wait(120)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that hang up are part of the tests: say nothing."""
 
 
 def _handler_for(server: GitServer) -> type[BaseHTTPRequestHandler]:

@@ -7,11 +7,12 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Self
 
 from tests.support.contracts import contract
+from tests.support.quiet_server import QuietServer
 
 LIMIT = 1000
 FULL = "This SHA and context has reached the maximum number of statuses."
@@ -40,7 +41,7 @@ class GitHubStandIn:
         self.connections = 0
         self.renamed_from: str | None = None
         self.lock = threading.Lock()
-        self._http = _Server(("127.0.0.1", 0), _handler_for(self))
+        self._http = QuietServer(("127.0.0.1", 0), _handler_for(self))
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
 
@@ -126,13 +127,6 @@ def error(message: str, **more: str) -> dict[str, Any]:
 def invalid(message: str, detail: str) -> dict[str, Any]:
     """Return a validation error body."""
     return {**error(message), "errors": [{"resource": "Status", "code": "custom", "message": detail}]}
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that hang up are part of the tests: say nothing."""
 
 
 def _handler_for(hub: GitHubStandIn) -> type[BaseHTTPRequestHandler]:

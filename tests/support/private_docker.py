@@ -7,12 +7,14 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cloud import wait_for
-from tests.support.images import docker_missing
+from tests.support.images import docker_missing, need_busybox
 
 
 class PrivateDocker:
@@ -55,14 +57,33 @@ class PrivateDocker:
 
     def close(self) -> None:
         self.stop()
-        # What the engine leaves running (after a kill -9) and mounted when it ends.
-        for entry in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                if entry.name.isdigit() and str(self.directory).encode() in (entry / "cmdline").read_bytes():
-                    for child in (entry / "task" / entry.name / "children").read_text().split():
-                        os.kill(int(child), signal.SIGKILL)
-                    os.kill(int(entry.name), signal.SIGKILL)
-        for line in reversed(Path("/proc/mounts").read_text().splitlines()):
-            if line.split()[1].startswith(str(self.directory)):
-                subprocess.run(["umount", "-l", line.split()[1]], check=False)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        remove_leftovers(self.directory)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what a Docker Engine with its files in a directory leaves running (after a kill -9) and mounted."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and str(directory).encode() in (entry / "cmdline").read_bytes():
+                for child in (entry / "task" / entry.name / "children").read_text().split():
+                    os.kill(int(child), signal.SIGKILL)
+                os.kill(int(entry.name), signal.SIGKILL)
+    for line in reversed(Path("/proc/mounts").read_text().splitlines()):
+        if line.split()[1].startswith(str(directory)):
+            subprocess.run(["umount", "-l", line.split()[1]], check=False)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def private_docker() -> Iterator[PrivateDocker]:
+    """A Docker Engine of the module's own, with a busybox image."""
+    if os.geteuid() != 0 or not shutil.which("dockerd") or not shutil.which("unshare"):
+        pytest.skip("a private Docker Engine needs root and dockerd")
+    # A short path: a Unix socket's may have 107 letters.
+    engine = PrivateDocker(Path(tempfile.mkdtemp(prefix="a67d")))
+    try:
+        engine.start()
+        need_busybox(engine.socket)
+        yield engine
+    finally:
+        engine.close()

@@ -23,6 +23,7 @@ import pytest
 
 from tests.support.cloud import free_port, wait_for
 from tests.support.images import docker_missing, need_busybox
+from tests.support.private_docker import remove_leftovers
 from tests.support.swarm_tls import Authority, dockerd_options, relay
 
 TLS_PORT = 2376
@@ -132,16 +133,7 @@ class PrivateSwarm:
             process.communicate()
         # Asked nicely, it would wait for every copy; nothing of it is needed any more.
         self.stop(signal.SIGKILL)
-        for entry in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                if entry.name.isdigit() and str(self.directory).encode() in (entry / "cmdline").read_bytes():
-                    for child in (entry / "task" / entry.name / "children").read_text().split():
-                        os.kill(int(child), signal.SIGKILL)
-                    os.kill(int(entry.name), signal.SIGKILL)
-        for line in reversed(Path("/proc/mounts").read_text().splitlines()):
-            if line.split()[1].startswith(str(self.directory)):
-                subprocess.run(["umount", "-l", line.split()[1]], check=False)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        remove_leftovers(self.directory)
 
 
 @pytest.fixture(scope="module")
