@@ -153,4 +153,8 @@ def _say(conn: Connection, doc: dict[str, Any]) -> None:
 
 
 def _end(conn: Connection) -> None:
+    """End the answer, and wait until the engine has taken it and closes: whoever closes first may cut off the rest."""
     conn.write(chunk(b""), time.monotonic() + _TIMEOUT)
+    conn.sock.settimeout(_TIMEOUT)
+    while conn.sock.recv(_PIECE):
+        pass

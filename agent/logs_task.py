@@ -102,7 +102,7 @@ def begin(link: Link, task: str) -> Connection:
     try:
         # A reader that pauses is no peer that has vanished.
         conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
-        headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/x-ndjson"}
+        headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/x-ndjson", "Connection": "close"}
         conn.send("POST", f"/v1/tasks/{task}", b"", time.monotonic() + 20.0, headers)
     except BaseException:
         conn.close()

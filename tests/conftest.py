@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -29,6 +30,8 @@ _ENDING_SECONDS = 5.0
 def pytest_configure() -> None:
     """Mark this run in the environment, unless it is itself a part of one."""
     os.environ.setdefault(*_RUN.split("="))
+    # A shell starts what runs in the background deaf to Ctrl-C, and so would be all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
