@@ -27,8 +27,20 @@ class Capabilities:
     """Whether images that nodes build can be brought there."""
     counts_passes: bool = False
     """Whether ``health.healthy_after`` may be more than 1."""
+    files: bool = False
+    """Whether secrets can be given as files."""
+    logins: bool = False
+    """Whether images can come from a registry that asks who we are."""
+    commands: bool = False
+    """Whether a command can be the health check."""
+    portless: bool = False
+    """Whether an app may do without a port."""
+    copies: int | None = None
+    """How many copies of one app fit; None: any number."""
 
 
+_HOSTED = Capabilities(frozenset({"docker"}), frozenset({"rolling"}), in_place=True, copies=1)
+"""A provider's account: one web service per app, with a URL of its own."""
 CAPABILITIES: Mapping[str, Capabilities] = {
     "agent": Capabilities(
         frozenset({"docker", "process"}),
@@ -38,8 +50,21 @@ CAPABILITIES: Mapping[str, Capabilities] = {
         access=True,
         builds=True,
         counts_passes=True,
+        files=True,
+        logins=True,
+        commands=True,
+        portless=True,
     ),
-    "swarm": Capabilities(frozenset({"docker"}), frozenset({"rolling"}), in_place=True),
+    "swarm": Capabilities(
+        frozenset({"docker"}),
+        frozenset({"rolling"}),
+        in_place=True,
+        files=True,
+        logins=True,
+        commands=True,
+        portless=True,
+    ),
+    "render": _HOSTED,
 }
 """By the ``kind`` of a node; kinds that are missing here run no apps."""
 
@@ -63,6 +88,18 @@ def unfit(kind: str, app: App) -> str:
         return f"kind {kind} takes images from a registry, not from a source"
     if app.health is not None and app.health.healthy_after > 1 and not able.counts_passes:
         return f"kind {kind} calls a copy healthy after one pass: health.healthy_after must be 1"
+    return _unfit_for_an_api(kind, able, app)
+
+
+def _unfit_for_an_api(kind: str, able: Capabilities, app: App) -> str:
+    if app.health is not None and app.health.kind == "command" and not able.commands:
+        return f"kind {kind} runs no command as a health check: write health.path"
+    if app.files and not able.files:
+        return f"kind {kind} gives secrets as environment variables only, not as files"
+    if app.registry and not able.logins:
+        return f"kind {kind} takes images from public registries only"
+    if app.port is None and not able.portless:
+        return f"kind {kind} runs what answers on a port: write port"
     return ""
 
 

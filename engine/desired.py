@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from automator67.engine.tiers import Tier
 from automator67.engine.windows import Maintenance, Window
 
 Runtime = Literal["docker", "process"]
@@ -238,6 +239,8 @@ class Node:
     window: Window | None = None
     """The window that is open now, as engine/maintenance.py finds it at every pass."""
     quota: tuple[tuple[str, float], ...] = ()
+    tier: Tier | None = None
+    """What its provider gives for nothing; None for what is no provider's account."""
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
 
     @property

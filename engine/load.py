@@ -8,8 +8,10 @@ from typing import Protocol
 
 from automator67.engine.convert import app_of, node_of, settings_of
 from automator67.engine.desired import App, Desired, Node, Origin, Other, Settings
+from automator67.engine.facts import shipped
 from automator67.engine.secrets.contents import bound
 from automator67.engine.secrets.vault import Opener, Vault
+from automator67.engine.tiers import known, tier_of
 from automator67.schemas.document import Document, read
 from automator67.schemas.kinds import FOLDERS, YAML_KINDS, classify
 from automator67.schemas.problem import Problem
@@ -149,10 +151,12 @@ def _named_only(path: str) -> _Parsed:
 
 def _desired(commit: str, parsed: list[_Parsed]) -> Desired:
     resources = [p.resource for p in parsed]
+    settings = next((r for r in resources if isinstance(r, Settings)), Settings())
+    facts = known(shipped(), settings.document.get("facts", {}))
     return Desired(
         commit,
-        next((r for r in resources if isinstance(r, Settings)), Settings()),
-        {r.name: r for r in resources if isinstance(r, Node)},
+        settings,
+        {r.name: replace(r, tier=tier_of(facts, r.kind, r.document)) for r in resources if isinstance(r, Node)},
         {r.name: r for r in resources if isinstance(r, App)},
         tuple(r for r in resources if isinstance(r, Other)),
         frozenset(name for p in parsed for name in p.document.holds),

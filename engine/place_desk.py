@@ -46,6 +46,10 @@ class PlaceDesk:
         desired = self._registry.desired(node)
         return None if desired is None else (desired.rev, json.loads(desired.body)["instances"])
 
+    def beat(self) -> float:
+        """Return how many seconds may pass between two reports."""
+        return self._registry.heartbeat_seconds
+
     def opened(self, message: Message) -> Opened:
         """Return the secrets that an instance's message names. Raises PlaceError when they cannot be had."""
         secrets = message.get("secrets")

@@ -27,6 +27,9 @@ LONGEST_WINDOW: Final = 30 * 86400.0
 LEAST_INTERVAL: Final = 0.1
 LEAST_TIMEOUT: Final = 0.01
 
+HOSTED_KINDS: Final = frozenset({"render", "koyeb", "cloudrun"})
+"""Accounts that run apps."""
+
 
 def local_findings(kind: Kind, value: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what is wrong in one valid document of a kind, whatever other files say."""
@@ -38,6 +41,7 @@ def local_findings(kind: Kind, value: Mapping[str, Any]) -> Iterator[Finding]:
         for n, window in enumerate(value.get("maintenance", ())):
             yield from _window(window, ("maintenance", n))
         yield from _swarm(value)
+        yield from _provider(value)
     elif kind == "shard":
         yield from shard_findings(value)
 
@@ -70,6 +74,15 @@ def _swarm(value: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("relation", ("url",), text, "write tls: {ca: ..., certificate: ..., key: ...}")
     if url.startswith("unix://") and "tls" in value:
         yield Finding("contradiction", ("tls",), "a Unix socket has no TLS", "remove tls")
+
+
+def _provider(value: Mapping[str, Any]) -> Iterator[Finding]:
+    """An account that runs apps needs a token, and a project where the token does not say which."""
+    kind = value.get("kind")
+    if kind in HOSTED_KINDS and "token" not in value:
+        yield Finding("relation", (), f"an account of kind {kind} needs a token", "write token: {secret: NAME}")
+    if kind == "cloudrun" and "account" not in value:
+        yield Finding("relation", (), "Cloud Run needs a project", "write account: PROJECT-ID")
 
 
 def _cloud(value: Mapping[str, Any]) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from automator67.schemas.shard_rules import provider_findings
 from automator67.schemas.source import Path, Position
 from automator67.schemas.units import human_bytes, size_bytes
 
-AGENT_KINDS = frozenset({"agent", "swarm"})
+APP_KINDS = frozenset({"agent", "swarm", "render", "koyeb", "cloudrun"})
 Locate = Callable[[str], Mapping[Path, Position]]
 
 
@@ -192,7 +192,7 @@ def _shared_domains(documents: Sequence[Document]) -> list[tuple[str, Finding]]:
 
 def _capacity(documents: Sequence[Document], names: _Names) -> list[tuple[str, Finding]]:
     """Where every node declares its memory, all apps together must fit into it."""
-    agents = [n for n in names.nodes.values() if n.get("kind", "agent") in AGENT_KINDS]
+    agents = [n for n in names.nodes.values() if n.get("kind", "agent") in APP_KINDS]
     declared = [n.get("capacity", {}).get("memory") for n in agents]
     if not agents or any(memory is None for memory in declared):
         return []

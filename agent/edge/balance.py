@@ -1,8 +1,9 @@
 """Where a request for an app may go, from the table and what is known to be down. Pure.
 
 A copy on this node, or on a node without a proxy, is reached directly; all copies on other nodes are one place, the
-gateway's mesh server, which speaks mutual TLS to the proxies of their nodes. So one handler of Caddy never has to speak
-plain HTTP to one place and TLS to another: it would try the second in the way of the first.
+gateway's mesh server, which speaks mutual TLS to the proxies of their nodes; and all that have a URL of their own are
+one, its far server. So one handler of Caddy never has to speak plain HTTP to one place and TLS to another: it would
+try the second in the way of the first.
 """
 
 from __future__ import annotations
@@ -42,11 +43,34 @@ def node_places(table: Table, app: str, down: Collection[str]) -> list[Place]:
     return [Place(n, split(table.nodes[n])[1], w, node=True) for n, w in chosen.items()]
 
 
-def places(table: Table, app: str, down: Collection[str], mesh: int) -> list[Place]:
-    """Return where a gateway sends requests of an app; ``mesh`` is the port of its way to other nodes.
+def far_places(table: Table, app: str, chance: float) -> list[Place]:
+    """Return the copies with a URL of their own, those to be tried first in front; ``chance`` is uniform in [0, 1).
 
-    What is down is left out, unless that leaves nothing.
+    Of those that take their share of the requests, another one is the first each time. Those on standby keep their
+    order, so that one of them is awake and the others sleep.
     """
+    known = sorted((t for t in table.apps.get(app, ()) if t.remote), key=lambda t: t.instance)
+    awake, standby = [t for t in known if not t.standby], [t for t in known if t.standby]
+    first = int(chance * len(awake))
+    ordered = {t.remote: t for t in (*awake[first:], *awake[:first], *standby)}
+    return [Place(*split(remote), t.weight) for remote, t in ordered.items()]
+
+
+def places(table: Table, app: str, down: Collection[str], mesh: int, far: int) -> list[Place]:
+    """Return where a gateway sends requests of an app; ``mesh`` and ``far`` are the ports of its ways to others.
+
+    What is down is left out, unless that leaves nothing; so are copies on standby.
+    """
+    remote = [t for t in table.apps.get(app, ()) if t.remote]
+    near = _near(table, app, down, mesh)
+    sharing = sum(t.weight for t in remote if not t.standby)
+    if sharing or (remote and not any(up for _, up in near)):
+        near.append((Place("127.0.0.1", far, max(1, sharing)), True))
+    return [p for p, up in near if up] or [p for p, _ in near]
+
+
+def _near(table: Table, app: str, down: Collection[str], mesh: int) -> list[tuple[Place, bool]]:
+    """Return the places on own nodes, and whether they are up."""
     found: list[tuple[Place, bool]] = []
     elsewhere: list[tuple[int, bool]] = []
     for t in table.apps.get(app, ()):
@@ -60,11 +84,11 @@ def places(table: Table, app: str, down: Collection[str], mesh: int) -> list[Pla
     if elsewhere:
         alive = [weight for weight, up in elsewhere if up]
         found.append((Place("127.0.0.1", mesh, sum(alive or [w for w, _ in elsewhere])), bool(alive)))
-    return [p for p, up in found if up] or [p for p, _ in found]
+    return found
 
 
 def _elsewhere(table: Table, t: Target) -> bool:
-    return not t.address and t.node != table.node and t.node in table.nodes
+    return not (t.address or t.remote) and t.node != table.node and t.node in table.nodes
 
 
 def _listens(table: Table, t: Target) -> bool:

@@ -131,6 +131,8 @@ class Caddy:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._admin)
         env = {"PATH": os.environ.get("PATH", ""), "HOME": self._home, "XDG_CONFIG_HOME": f"{self._home}/caddy"}
+        # Whom to trust besides the system's authorities when a copy is reached by its provider's URL.
+        env |= {key: os.environ[key] for key in ("SSL_CERT_FILE", "SSL_CERT_DIR") if key in os.environ}
         with open(f"{self._home}/caddy.out", "wb") as out, _in_memory(config) as text:  # noqa: ASYNC230
             child = subprocess.Popen(  # noqa: ASYNC220
                 [program, "run", "--config", "-"], env=env, cwd=self._home, preexec_fn=_usual_priority,

@@ -5,7 +5,8 @@ files and by a request to the edge. So it never changes while the node's role st
 ever lost to a change of it.
 
 A request comes in on the public server and goes to a copy on this node, or to the mesh server, which passes it to the
-proxy of another node by mutual TLS, or to the gate server, where the edge decides about it first. Proxies accept only
+proxy of another node by mutual TLS, or to the far server, which passes it to the URL that a provider gave a copy, or
+to the gate server, where the edge decides about it first. Proxies accept only
 the certificates of gateways, pinned by their hash.
 """
 
@@ -20,6 +21,9 @@ REFRESH = "250ms"
 TRY_FOR = "15s"
 # A proxy soon lets the gateway try another node; but what may be sent only once it cannot hand back.
 _TRY_HERE, _TRY_ONCE_HERE = "300ms", "5s"
+# Providers stop what nobody asks for; the first request starts it again.
+WAKE_FOR = "90s"
+_NOT_NOW = [502, 503, 504]
 _SAFE = ["GET", "HEAD", "OPTIONS"]
 
 Json = dict[str, Any]
@@ -45,7 +49,7 @@ class Files(NamedTuple):
 
 
 class Ports(NamedTuple):
-    """Ports of 127.0.0.1: the edge's own ``dns`` and ``answers``, Caddy's ``gate`` and ``mesh``.
+    """Ports of 127.0.0.1: the edge's own ``dns`` and ``answers``, Caddy's ``gate``, ``mesh`` and ``far``.
 
     The others are addresses Caddy listens on.
     """
@@ -54,6 +58,7 @@ class Ports(NamedTuple):
     answers: int
     gate: int
     mesh: int
+    far: int
     proxy: str
     public_http: str
     public_https: str
@@ -79,6 +84,7 @@ def caddy_config(files: Files, ports: Ports, token: str, gateway: Acme | None, f
         servers["public"] = _public_server(ports)
         servers["gate"] = _gate_server(ports, token)
         servers["mesh"] = _mesh_server(files, ports)
+        servers["far"] = _far_server(ports)
         servers["plain"] = _plain_server(ports)
     identity = {"certificate": f"{files.home}/identity.pem", "key": f"{files.home}/key.pem"}
     tls: Json = {"certificates": {"load_files": [identity | {"tags": ["identity", fingerprint]}]}}
@@ -131,6 +137,40 @@ def _gate_server(ports: Ports, token: str) -> Json:
 def _mesh_server(files: Files, ports: Ports) -> Json:
     """The way to other nodes, by mutual TLS."""
     return _inner(f"127.0.0.1:{ports.mesh}", _short_tries(ports, "m", files), ["127.0.0.1/32"])
+
+
+def _far_server(ports: Ports) -> Json:
+    """The way to copies that a provider runs: by their public names, and what the system's resolver says of them."""
+    routes: list[Json] = []
+    for match, name in ((_FOR_APP, "{http.request.header.A67-App}.fa.a67."), ({}, "{http.request.host}.f.a67.")):
+        handler = _to_provider(ports, name)
+        # One that says it cannot now is shut out for a moment: the same question leads to the next.
+        safe: Json = {"match": [{"method": _SAFE}], "handle": [_to_provider(ports, name)], "terminal": True}
+        handler["handle_response"] = [
+            {"match": {"status_code": _NOT_NOW}, "routes": [safe, {"handle": [{"handler": "copy_response"}]}]}
+        ]
+        routes.append({"match": [match] if match else [], "handle": [handler], "terminal": True})
+    return _inner(f"127.0.0.1:{ports.far}", routes, ["127.0.0.1/32"])
+
+
+def _to_provider(ports: Ports, name: str) -> Json:
+    handler = _pass_on(ports, name)
+    there = "{http.reverse_proxy.upstream.host}"
+    handler["headers"]["request"] |= {
+        "set": {"Host": [there]} | _as_it_came(),
+        # A target of an SRV record ends with a dot; providers know no such host.
+        "replace": {"Host": [{"search_regexp": r"\.$", "replace": ""}]},
+        "delete": ["A67-App"],
+    }
+    handler["transport"] |= {
+        "tls": {"server_name": there, "handshake_timeout": "10s"}, "dial_timeout": "5s",
+        # What sleeps takes its time to wake.
+        "response_header_timeout": WAKE_FOR,
+    }  # fmt: skip
+    del handler["transport"]["resolver"]
+    handler["load_balancing"] |= {"selection_policy": {"policy": "first"}, "try_duration": "5s"}
+    handler["health_checks"] = {"passive": {"fail_duration": "3s", "max_fails": 1, "unhealthy_status": _NOT_NOW}}
+    return handler
 
 
 def _short_tries(ports: Ports, zone: str, mesh: Files | None = None) -> list[Json]:

@@ -25,10 +25,11 @@ class Question(NamedTuple):
 
 
 class Service(NamedTuple):
-    """An SRV record: a name and a port."""
+    """An SRV record: a name and a port; the lowest ``priority`` is tried first."""
 
     target: str
     port: int
+    priority: int = 0
 
 
 def parse_query(data: bytes) -> Question | None:
@@ -84,7 +85,7 @@ def _data(kind: int, record: Service | str) -> bytes | None:
     if isinstance(record, Service):
         # RFC 2782 allows no compression here.
         name = b"".join(bytes([len(p)]) + p for p in (label.encode() for label in record.target.split("."))) + b"\0"
-        return struct.pack(">HHH", 0, 1, record.port) + name
+        return struct.pack(">HHH", record.priority, 1, record.port) + name
     family = {A: socket.AF_INET, AAAA: socket.AF_INET6}.get(kind)
     try:
         return socket.inet_pton(family, record) if family else None

@@ -32,7 +32,14 @@ from automator67.agent.state import make_directory, read, read_json, write_json
 HOLD_SECONDS = 30.0
 _LONGEST_SOCKET_PATH = 100
 _PRIORITY = -10
-_USUAL = {"proxy": ":6768", "http": ":80", "https": ":443", "gate": "127.0.0.1:0", "mesh": "127.0.0.1:0"}
+_USUAL = {
+    "proxy": ":6768",
+    "http": ":80",
+    "https": ":443",
+    "gate": "127.0.0.1:0",
+    "mesh": "127.0.0.1:0",
+    "far": "127.0.0.1:0",
+}
 
 
 def run(home: str, hold_seconds: float = HOLD_SECONDS) -> int:
@@ -148,6 +155,7 @@ class Edge:
         ports = Ports(
             self._known["dns"], self._known["answers"],
             split(self._listen("gate", {}))[1], split(self._listen("mesh", {}))[1],
+            split(self._listen("far", {}))[1],
             self._listen("proxy", listen), self._listen("http", listen), self._listen("https", listen),
         )  # fmt: skip
         files = Files(self._home, _socket_path(self._home), f"{self._home}/caddy.log")
@@ -211,7 +219,8 @@ class Edge:
         return zone.records(
             self._answers.table, question.name, question.kind,
             Standing(
-                self._reach.down, self._answers.held, int(self._known.get("gate", 0)), int(self._known.get("mesh", 0))
+                self._reach.down, self._answers.held, int(self._known.get("gate", 0)), int(self._known.get("mesh", 0)),
+                int(self._known.get("far", 0)),
             ),
             random.random(), self._reach.resolve,  # noqa: S311
         )  # fmt: skip

@@ -7,8 +7,13 @@ that it goes on serving while the agent or the engine is away.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+_HOST = re.compile(
+    r"(?=.{1,200}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.IGNORECASE
+)
 
 
 class TableError(Exception):
@@ -36,12 +41,16 @@ class Target(NamedTuple):
     """An instance that takes requests now; of two, one with twice the ``weight`` gets twice as many.
 
     ``address``: where it is reached without a proxy, since its node has none (``HOST:PORT``, plain HTTP); else empty.
+    ``remote``: where it is reached by its own name and certificate (``HOST:PORT``, HTTPS), as a provider's URL is;
+    ``standby``: only where no other copy can be reached, since a request would wake it.
     """
 
     instance: str
     node: str
     weight: int
     address: str = ""
+    remote: str = ""
+    standby: bool = False
 
 
 class Local(NamedTuple):
@@ -98,7 +107,14 @@ def parse(doc: Mapping[str, Any]) -> Table:
             _by_host([_site(s) for s in doc.get("sites", ())]),
             {
                 str(app): tuple(
-                    Target(str(t["instance"]), str(t["node"]), _weight(t), _direct(t.get("address", "")))
+                    Target(
+                        str(t["instance"]),
+                        str(t["node"]),
+                        _weight(t),
+                        _direct(t.get("address", "")),
+                        _remote(t.get("remote", "")),
+                        bool(t.get("standby", False)),
+                    )
                     for t in targets
                 )
                 for app, targets in doc.get("apps", {}).items()
@@ -147,6 +163,13 @@ def _direct(value: Any) -> str:
     if value:
         ipaddress.ip_address(split(_address(value))[0])
     return str(value)
+
+
+def _remote(value: Any) -> str:
+    """Return ``HOST:PORT`` with a host that can be a name of the DNS, since Caddy looks it up and asks for it."""
+    if value and not _HOST.fullmatch(_address(value).rpartition(":")[0]):
+        raise ValueError(f"the host of {value!r}")
+    return str(value).lower()
 
 
 def _address(value: Any) -> str:

@@ -3,6 +3,7 @@
     HOST.g.a67, APP.ga.a67      SRV: where a gateway sends a request for a host, or for an app
     HOST.m.a67, APP.ma.a67      SRV: the proxies of other nodes that run copies
     HOST.h.a67, APP.ha.a67      SRV: the copies on this node, for its proxy
+    HOST.f.a67, APP.fa.a67      SRV: copies with a URL of their own, by their public names
     7f000001.a67                A: an address, written in the name (32 digits: AAAA)
     NODE.node.a67               A, AAAA: where the proxy of a node is
 
@@ -18,7 +19,15 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from automator67.agent.edge import dns
-from automator67.agent.edge.balance import MOST_RECORDS, Place, local_places, multiplicities, node_places, places
+from automator67.agent.edge.balance import (
+    MOST_RECORDS,
+    Place,
+    far_places,
+    local_places,
+    multiplicities,
+    node_places,
+    places,
+)
 from automator67.agent.edge.gate import simple
 from automator67.agent.edge.table import Table, split
 
@@ -37,6 +46,7 @@ class Standing(NamedTuple):
     held: Collection[str]
     gate: int
     mesh: int
+    far: int
 
 
 def records(
@@ -51,15 +61,17 @@ def records(
         return [] if kind == dns.SRV else _written(rest)
     if zone == "node":
         return _node(table, key, resolve) if kind in (dns.A, dns.AAAA) else []
-    if zone not in ("g", "ga", "m", "ma", "h", "ha"):
+    if zone not in ("g", "ga", "m", "ma", "h", "ha", "f", "fa"):
         return None
     if kind != dns.SRV:
         return []
     if zone == "g" and not simple(table, key):
         return [_here(standing.gate)]
-    app = key if zone in ("ga", "ma", "ha") else _root_app(table, key)
+    app = key if zone in ("ga", "ma", "ha", "fa") else _root_app(table, key)
     if zone in ("g", "ga"):
-        found = places(table, app, standing.down, standing.mesh)
+        found = places(table, app, standing.down, standing.mesh, standing.far)
+    elif zone in ("f", "fa"):
+        return _by_name(far_places(table, app, chance), name) or [_here(NOBODY)]
     elif zone in ("m", "ma"):
         found = node_places(table, app, standing.down)
     else:
@@ -79,6 +91,12 @@ def _services(found: list[Place], name: str, chance: float) -> list[dns.Service]
     most = min(MOST_RECORDS, dns.room(name, max((s.target for s in services), key=len)))
     counts = multiplicities({n: p.weight for n, p in enumerate(found)}, chance, most)
     return [service for n, service in enumerate(services) for _ in range(counts.get(n, 0))]
+
+
+def _by_name(found: list[Place], name: str) -> list[dns.Service]:
+    """Return records in the order in which they are to be tried."""
+    most = dns.room(name, max((p.host for p in found), key=len)) if found else 0
+    return [dns.Service(p.host, p.port, n) for n, p in enumerate(found[: min(MOST_RECORDS, most)])]
 
 
 def _here(port: int) -> dns.Service:

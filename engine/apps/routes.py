@@ -21,7 +21,8 @@ NOBODY = "!"
 """Stands for the hash of a password that cannot be opened: nobody passes."""
 
 Edge = dict[str, Any]
-
+Reach = dict[str, Any]
+"""How a copy is reached whose node has no proxy of ours: what is added to a target."""
 
 Traffic = Callable[[App, Sequence[Copy]], Iterable[Share]]
 """Tells which copies of an app take requests now."""
@@ -41,7 +42,7 @@ def edges(
     if not gateways:
         return {}
     routed = [app for app in desired.apps.values() if app.sites and app.port is not None and not app.unsupported]
-    bare = _bare(desired, views)
+    bare = _without_proxy(desired, views)
     shares = {app.name: sorted(traffic(app, copies.get(app.name, ())), key=lambda s: s.instance) for app in routed}
     peers = sorted(views[g].fingerprint for g in gateways if views[g].fingerprint)
     sites = [_site(app, site, opened) for app in sorted(routed, key=lambda a: a.name) for site in app.sites]
@@ -76,7 +77,7 @@ def _gateway(
     desired: Desired,
     views: Mapping[str, NodeView],
     peers: Sequence[str],
-    bare: Mapping[str, str],
+    bare: Mapping[tuple[str, str], Reach],
 ) -> Edge:
     options = node.document.get("gateway")
     options = options if isinstance(options, Mapping) else {}
@@ -96,10 +97,23 @@ def _gateway(
     }
 
 
-def _bare(desired: Desired, views: Mapping[str, NodeView]) -> dict[str, str]:
-    """Return by instance the address of each whose node has no proxy of ours: places without an agent."""
-    places = [view for name, view in views.items() if name in desired.nodes and desired.nodes[name].kind != "agent"]
-    return {i.id: i.address for view in places for i in view.instances if _numeric(i.address)}
+def _without_proxy(desired: Desired, views: Mapping[str, NodeView]) -> dict[tuple[str, str], Reach]:
+    """Return by instance and node how each is reached whose node has no proxy of ours: places without an agent."""
+    places = [(n, views[n]) for n, node in desired.nodes.items() if node.kind != "agent" and n in views]
+    found = {(i.id, n): reach(i.address, desired.nodes[n]) for n, view in places for i in view.instances}
+    return {key: how for key, how in found.items() if how}
+
+
+def reach(address: str, node: Node) -> Reach:
+    """Return how a gateway reaches a copy at an address: ``HOST:PORT`` of numbers, or a provider's URL.
+
+    A copy that sleeps while nobody asks for it is on standby: requests go there when no other copy can be reached.
+    """
+    if address.startswith("https://"):
+        host, _, port = address.removeprefix("https://").partition("/")[0].partition(":")
+        standby = node.tier is not None and node.tier.sleeps
+        return {"remote": f"{host}:{port or 443}", "standby": standby} if host else {}
+    return {"address": address} if _numeric(address) else {}
 
 
 def _numeric(address: str) -> bool:
@@ -110,13 +124,16 @@ def _numeric(address: str) -> bool:
     return True
 
 
-def _targets(shares: Mapping[str, Sequence[Share]], bare: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
-    return {app: [_target(s, bare.get(s.instance, "")) for s in mine] for app, mine in shares.items()}
-
-
-def _target(s: Share, address: str) -> dict[str, Any]:
-    target: dict[str, Any] = {"instance": s.instance, "node": s.node, "weight": s.weight}
-    return target | {"address": address} if address else target
+def _targets(
+    shares: Mapping[str, Sequence[Share]], bare: Mapping[tuple[str, str], Reach]
+) -> dict[str, list[dict[str, Any]]]:
+    return {
+        app: [
+            {"instance": s.instance, "node": s.node, "weight": s.weight, **bare.get((s.instance, s.node), {})}
+            for s in mine
+        ]
+        for app, mine in shares.items()
+    }
 
 
 def _site(app: App, site: Site, opened: Opened) -> dict[str, Any]:

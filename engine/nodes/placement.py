@@ -8,21 +8,23 @@ stable hash decides between equals: the same input gives the same choice.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from automator67.engine.capabilities import unfit
+from automator67.engine.capabilities import CAPABILITIES, unfit
 from automator67.engine.desired import App, Node
 from automator67.engine.nodes.eligibility import access_refused, closed, label_mismatch, labels_of
+from automator67.engine.nodes.scoring import CPU_OVERCOMMIT, awake, ease, egress, hours_left, reliability, too_small
 from automator67.engine.observed import NodeView
 from automator67.schemas.units import human_bytes
 
-CPU_OVERCOMMIT = 2.0
 SYSTEM_MEMORY = 250 * 2**20
 """Kept back on a node whose memory was measured rather than declared: the system, the runtime, the agent. Bytes."""
-WEIGHTS = {"balance": 25.0, "prefer": 15.0, "reliability": 15.0, "pressure": 10.0, "quota": 10.0, "image": 5.0}
+WEIGHTS = {
+    "balance": 25.0, "prefer": 15.0, "reliability": 15.0, "pressure": 10.0, "quota": 10.0, "awake": 10.0, "image": 5.0,
+    "egress": 5.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,13 @@ class _Room:
     """Why nothing can be placed here, whatever the app; empty when something can."""
     labels: Mapping[str, str]
     steady: float
-    """The part of the score that no placement of this pass changes: reliability and pressure, weighted."""
+    """The part of the score that no placement of this pass changes, weighted: reliability, pressure, sleep, egress."""
     promised_cpu: float = 0.0
     promised_memory: int = 0
     services: float | None = None
     """How many instances the node's quota allows; None: any number."""
+    copies: int | None = None
+    """How many copies of one app fit; None: any number."""
     held: int = 0
     apps: dict[str, int] = field(default_factory=dict)
 
@@ -155,10 +159,13 @@ def _room(node: Node, view: NodeView | None) -> _Room:
     view = view or NodeView(node.name, "never")
     cpu = node.cpu if node.cpu is not None else view.cpu
     memory = node.memory if node.memory is not None else max(0, view.memory - SYSTEM_MEMORY)
-    steady = WEIGHTS["reliability"] * _reliability(view) + WEIGHTS["pressure"] * _ease(view)
+    terms = {"reliability": reliability(view), "pressure": ease(view), "awake": awake(node), "egress": egress(node)}
+    able = CAPABILITIES.get(node.kind)
+    services = node.tier.services if node.tier is not None else dict(node.quota).get("services")
     return _Room(
-        node, view, cpu, memory, closed(node, view), labels_of(node), steady, services=dict(node.quota).get("services")
-    )
+        node, view, cpu, memory, closed(node, view), labels_of(node), sum(WEIGHTS[t] * v for t, v in terms.items()),
+        services=services, copies=able.copies if able is not None else None,
+    )  # fmt: skip
 
 
 def _excluded(app: App, room: _Room) -> str:
@@ -176,6 +183,10 @@ def _full(app: App, room: _Room) -> str:
     if room.promised_cpu + app.cpu > CPU_OVERCOMMIT * room.cpu + 1e-9:
         promised = f"{room.promised_cpu:g} of {CPU_OVERCOMMIT:g} × {room.cpu:g} is promised"
         return f"needs {app.cpu:g} cpu, {promised}"
+    if room.copies is not None and room.apps.get(app.name, 0) >= room.copies:
+        return f"it runs {'one copy' if room.copies == 1 else f'{room.copies} copies'} of an app at most"
+    if why := too_small(app, room.node):
+        return why
     if room.services is not None and room.held >= room.services:
         return f"its quota of {room.services:g} services is used up"
     return ""
@@ -220,8 +231,10 @@ def _score(app: App, room: _Room, levels: Sequence[float], crowding: float) -> S
     values = {
         "balance": _balance(app, room),
         "prefer": _preferred(app, room),
-        "reliability": _reliability(room.view),
-        "pressure": _ease(room.view),
+        "reliability": reliability(room.view),
+        "pressure": ease(room.view),
+        "awake": awake(room.node),
+        "egress": egress(room.node),
         "quota": _quota_left(room),
         "image": 1.0 if app.image in room.view.images else 0.0,
     }
@@ -238,25 +251,13 @@ def _balance(app: App, room: _Room) -> float:
 
 
 def _quota_left(room: _Room) -> float:
-    return 1.0 if room.services is None else max(0.0, 1.0 - (room.held + 1) / max(room.services, 1.0))
+    services = 1.0 if room.services is None else max(0.0, 1.0 - (room.held + 1) / max(room.services, 1.0))
+    return min(services, hours_left(room.node, room.held))
 
 
 def _preferred(app: App, room: _Room) -> float:
     wanted = app.place.prefer
     return sum(1 for key, value in wanted if room.labels.get(key) == value) / len(wanted) if wanted else 0.0
-
-
-def _reliability(view: NodeView) -> float:
-    return math.exp(-view.failures / 2)
-
-
-def _ease(view: NodeView) -> float:
-    shares = [
-        used / whole
-        for used, whole in ((view.cpu_used, view.cpu), (view.memory_used, view.memory), (view.disk_used, view.disk))
-        if whole
-    ]
-    return 1.0 - min(1.0, max(shares, default=0.0))
 
 
 def _tie(app: str, slot: int, node: str) -> str:

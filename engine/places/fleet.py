@@ -6,7 +6,9 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 from automator67.engine.desired import Node
+from automator67.engine.places.hosted import login
 from automator67.engine.places.protocol import Place, PlaceError
+from automator67.engine.places.render import adapter as render
 from automator67.engine.places.runner import Desk, Runner
 from automator67.engine.places.swarm import adapter as swarm
 
@@ -23,7 +25,10 @@ class Adapter:
     make: Callable[[str, str, Hashable], Place]
 
 
-ADAPTERS: Mapping[str, Adapter] = {"swarm": Adapter(swarm.configure, swarm.make)}
+ADAPTERS: Mapping[str, Adapter] = {
+    "swarm": Adapter(swarm.configure, swarm.make),
+    "render": Adapter(login.configure, render.make),
+}
 """By the ``kind`` of a node."""
 
 

@@ -149,6 +149,9 @@ class Place(Protocol):
     def logs(self, instance: str, *, tail: int, since: float, follow: bool) -> Lines:
         """Return log lines of an instance: the last ``tail`` (-1: all), none before ``since``, or all to come."""
 
+    def pause(self) -> float:
+        """Return how many seconds may pass until the next look, when nothing asks for one sooner."""
+
     def watch(self, notify: Callable[[], None]) -> None:
         """Call ``notify``, from any thread, when something may have changed; a place without events never does."""
 

@@ -20,7 +20,8 @@ from automator67.engine.places.report import drifts_of, report
 
 log = logging.getLogger("automator67.places")
 
-LOOK_SECONDS = 5.0
+FAILED_SECONDS = 5.0
+"""How long until the next look after a turn that went wrong in our own code."""
 SETTLE_SECONDS = 0.3
 """How long events gather before the next look."""
 RETRY_SECONDS = (1.0, 60.0)
@@ -37,6 +38,9 @@ class Desk(Protocol):
 
     def desired(self, node: str) -> tuple[str, Sequence[Message]] | None:
         """Return the revision and the instances that a node should run, None while that is not known."""
+
+    def beat(self) -> float:
+        """Return how many seconds may pass between two reports."""
 
     def opened(self, message: Message) -> Opened:
         """Return the secrets that an instance's message names. Raises PlaceError when they cannot be had."""
@@ -90,16 +94,20 @@ class Runner:
 
     def _run(self) -> None:
         while not self._closed.is_set():
-            again = LOOK_SECONDS
+            again = FAILED_SECONDS
             try:
-                if self.turn():
-                    again = SETTLE_SECONDS
+                again = SETTLE_SECONDS if self.turn() else self._pause()
             except Exception:
                 # One place must not take the others along, whatever its adapter does.
                 log.exception("place %s: a turn failed", self.place.name)
             if self._wake.wait(again):
                 self._closed.wait(SETTLE_SECONDS)
                 self._wake.clear()
+
+    def _pause(self) -> float:
+        """Return how long until the next look; sooner when an act that failed may be tried again."""
+        due = [state.until - self._monotonic() for state in self._backoffs.values() if state.failures]
+        return max(SETTLE_SECONDS, min([self.place.pause(), self._desk.beat(), *due]))
 
     def turn(self) -> bool:
         """Look once, report, act; return whether something was done that is worth looking at soon."""

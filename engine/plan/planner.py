@@ -16,6 +16,7 @@ from automator67.engine.plan.model import Action, Blocked, Change, Plan
 from automator67.engine.plan.order import dependants_first, dependencies_first
 from automator67.engine.plan.removal import removals
 from automator67.engine.plan.towards import as_deployed, home_of, towards
+from automator67.engine.tiers import doubt
 
 SETTLE_LOOK_SECONDS = 0.5
 """How soon to look again while nodes may still report what already runs."""
@@ -39,8 +40,15 @@ def plan(desired: Desired, observed: Observed, now: float) -> Plan:
         p.notes[f"{other.kind}/{other.name}"] = "checked; this version does not act on it yet"
     return Plan(
         desired.commit, tuple(p.changes), tuple(p.actions), tuple(p.blocked),
-        unchanged=p.unchanged, complete=tuple(p.complete), wake_at=p.wake_at, notes=p.notes,
+        warnings=_doubts(desired, now), unchanged=p.unchanged, complete=tuple(p.complete), wake_at=p.wake_at,
+        notes=p.notes,
     )  # fmt: skip
+
+
+def _doubts(desired: Desired, now: float) -> tuple[str, ...]:
+    """Return what is to be said of the free tiers that nodes rely on, once for each."""
+    found = (doubt(node.tier, now) for node in desired.nodes.values() if node.tier is not None)
+    return tuple(sorted({text for text in found if text}))
 
 
 def why(desired: Desired, observed: Observed, app: App) -> list[Decision]:

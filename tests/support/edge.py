@@ -62,7 +62,9 @@ def _server(host: str) -> type[Any]:
 
 
 class Backend:
-    """A web server of one word that counts; ``seen`` are the requests' heads."""
+    """A web server of one word that answers with ``status`` after ``delay`` seconds; ``seen`` are requests' heads."""
+
+    status, delay = 200, 0.0
 
     def __init__(self, word: str, port: int = 0, host: str = "127.0.0.1") -> None:
         outer = self
@@ -77,7 +79,8 @@ class Backend:
                 length = int(self.headers.get("Content-Length", "0"))
                 got = self.rfile.read(length)
                 body = f"{outer.word} {self.command} {self.path} {len(got)}".encode()
-                self.send_response(200)
+                time.sleep(outer.delay)
+                self.send_response(outer.status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -130,6 +133,8 @@ class EdgeUnderTest:
             "listen": {"proxy": "127.0.0.1:0", "http": "127.0.0.1:0", "https": "127.0.0.1:0"},
         }  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
+        self.prefix: list[str] = []
+        """What the command that starts the edge is put behind."""
 
     def internal(self, *names: str) -> None:
         """Give the edge a certificate of the cloud's own CA for these names."""
@@ -157,7 +162,7 @@ class EdgeUnderTest:
         self.set()
         code = f"import sys; from automator67.agent.edge.serve import run; sys.exit(run({str(self.home)!r}, {hold}))"
         with (self.home / "edge.log").open("ab") as log:
-            self.process = subprocess.Popen([sys.executable, "-P", "-c", code], stdout=log, stderr=log)
+            self.process = subprocess.Popen([*self.prefix, sys.executable, "-P", "-c", code], stdout=log, stderr=log)
         wait_for("the edge to serve", self._serves, 30)
 
     def _serves(self) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from automator67.agent.edge.balance import MOST_RECORDS, Place, local_places, multiplicities, node_places, places
 from automator67.agent.edge.table import Table, TableError, parse, split
 
-MESH = 5304
+MESH, FAR = 5304, 5305
 
 
 def table(*targets: tuple[str, str, int], local: dict[str, Any] | None = None, node: str = "one") -> Table:
@@ -71,7 +71,7 @@ def test_who_is_down_is_left_out_unless_all_are(copies: list[tuple[str, int, boo
     local = {
         f"w{n}": (f"127.0.0.1:{20_000 + n}", up) for n, (node, _, up) in enumerate(copies) if node == "one"
     }  # fmt: skip
-    found = places(table(*targets, local=local), "web", down, MESH)
+    found = places(table(*targets, local=local), "web", down, MESH, FAR)
     assert bool(found) == bool(targets)
     healthy = {f"127.0.0.1:{20_000 + n}" for n, (node, _, up) in enumerate(copies) if node == "one" and up}
     if any(node != "one" and node not in down for node, _, _ in copies):
@@ -85,22 +85,22 @@ def test_who_is_down_is_left_out_unless_all_are(copies: list[tuple[str, int, boo
 
 def test_the_copies_of_other_nodes_are_one_place_with_the_shares_of_all() -> None:
     t = table(("w0", "two", 1), ("w1", "two", 2), ("w2", "three", 1))
-    assert places(t, "web", (), MESH) == [Place("127.0.0.1", MESH, 4)]
-    assert places(t, "web", {"two"}, MESH) == [Place("127.0.0.1", MESH, 1)]
+    assert places(t, "web", (), MESH, FAR) == [Place("127.0.0.1", MESH, 4)]
+    assert places(t, "web", {"two"}, MESH, FAR) == [Place("127.0.0.1", MESH, 1)]
     assert node_places(t, "web", ()) == [Place("two", 6768, 3, node=True), Place("three", 7000, 1, node=True)]
 
 
 @pytest.mark.parametrize(("address", "place"), [("127.0.0.1:8080", ("127.0.0.1", 8080)), ("[::1]:80", ("::1", 80))])
 def test_a_copy_here_is_reached_directly(address: str, place: tuple[str, int]) -> None:
     t = table(("w0", "one", 1), local={"w0": (address, True)})
-    assert places(t, "web", (), MESH) == [Place(*place, 1)]
+    assert places(t, "web", (), MESH, FAR) == [Place(*place, 1)]
     assert node_places(t, "web", ()) == []
 
 
 def test_a_copy_on_a_node_nobody_knows_is_nowhere() -> None:
-    assert places(table(("w0", "gone", 1)), "web", (), MESH) == []
-    assert places(table(("w0", "one", 1)), "web", (), MESH) == []
-    assert places(table(("w0", "two", 1)), "other", (), MESH) == []
+    assert places(table(("w0", "gone", 1)), "web", (), MESH, FAR) == []
+    assert places(table(("w0", "one", 1)), "web", (), MESH, FAR) == []
+    assert places(table(("w0", "two", 1)), "other", (), MESH, FAR) == []
 
 
 def test_the_proxy_sends_only_to_copies_of_its_own_node() -> None:
@@ -129,7 +129,7 @@ def bare(*addresses: str, local: dict[str, Any] | None = None) -> Table:
 def test_copies_whose_node_has_no_proxy_are_reached_directly() -> None:
     t = bare("10.9.0.1:32768", "[fd00::1]:32769", local={"i": ("127.0.0.1:20000", True), "j": ("127.0.0.1:1", False)})
     there = [Place("10.9.0.1", 32768, 2), Place("fd00::1", 32769, 2)]
-    assert places(t, "web", (), MESH) == [Place("127.0.0.1", 20000, 1), *there]
+    assert places(t, "web", (), MESH, FAR) == [Place("127.0.0.1", 20000, 1), *there]
     assert local_places(t, "web") == [Place("127.0.0.1", 20000, 1)]
     assert node_places(t, "web", ()) == []
 

@@ -20,7 +20,7 @@ from automator67.agent.edge.peers import set_peers
 from automator67.agent.edge.table import TableError, parse
 
 FILES = Files("/var/lib/edge", "/var/lib/edge/admin.sock", "/var/lib/edge/caddy.log")
-PORTS = Ports(5301, 5302, 5303, 5304, ":6768", ":80", ":443")
+PORTS = Ports(5301, 5302, 5303, 5304, 5305, ":6768", ":80", ":443")
 TOKEN = "tokentokentoken"
 
 
@@ -102,7 +102,7 @@ def config(gateway: Acme | None = Acme("", "", "")) -> str:  # noqa: B008
 
 def test_the_configuration_is_frozen() -> None:
     assert config() == config()
-    assert set(json.loads(config())["apps"]["http"]["servers"]) == {"public", "gate", "mesh", "plain", "proxy"}
+    assert set(json.loads(config())["apps"]["http"]["servers"]) == {"public", "gate", "mesh", "far", "plain", "proxy"}
     # Without public traffic: only the proxy, and nobody signs anything.
     assert set(json.loads(config(None))["apps"]["http"]["servers"]) == {"proxy"}
     assert "automation" not in json.loads(config(None))["apps"]["tls"]
@@ -125,7 +125,7 @@ def test_only_the_public_servers_listen_to_the_world_and_proxies_want_a_certific
     servers = json.loads(config())["apps"]["http"]["servers"]
     assert {name: s["listen"] for name, s in servers.items()} == {
         "public": [":443"], "plain": [":80"], "proxy": [":6768"], "gate": ["127.0.0.1:5303"],
-        "mesh": ["127.0.0.1:5304"],
+        "mesh": ["127.0.0.1:5304"], "far": ["127.0.0.1:5305"],
     }  # fmt: skip
     policy = servers["proxy"]["tls_connection_policies"][0]
     assert policy["client_authentication"]["mode"] == "require_and_verify"
@@ -138,7 +138,7 @@ def test_one_handler_speaks_either_tls_or_not() -> None:
         name: {"tls" in h["transport"] for r in server["routes"] for h in r["handle"] if "dynamic_upstreams" in h}
         for name, server in servers.items()
     }
-    assert tls == {"public": {False}, "gate": {False}, "mesh": {True}, "plain": set(), "proxy": {False}}
+    assert tls == {"public": {False}, "gate": {False}, "mesh": {True}, "far": {True}, "plain": set(), "proxy": {False}}
 
 
 def test_a_certificate_authority_may_be_named() -> None:

@@ -14,7 +14,7 @@ from automator67.agent.edge.dns import AAAA, LONGEST, SRV, A, Question, Service
 from automator67.agent.edge.table import Table, parse
 from automator67.agent.edge.zone import NOBODY, Standing, records
 
-GATE, MESH = 4000, 4001
+GATE, MESH, FAR = 4000, 4001, 4002
 HERE = "7f000001.a67"
 
 
@@ -43,7 +43,7 @@ def ask(
     name: str, kind: int = SRV, *, down: tuple[str, ...] = (), held: tuple[str, ...] = (), of: Table | None = None
 ) -> Any:
     addresses = {"two.test": ["10.0.0.2", "fd00::2"]}
-    standing = Standing(down, held, GATE, MESH)
+    standing = Standing(down, held, GATE, MESH, FAR)
     return records(of or table(), name, kind, standing, 0.5, lambda host: addresses.get(host, []))
 
 
@@ -74,7 +74,7 @@ def ask(
     ],
 )  # fmt: skip
 def test_what_a_service_name_stands_for(name: str, found: set[tuple[str, int]]) -> None:
-    assert {tuple(s) for s in ask(name)} == found
+    assert {(s.target, s.port) for s in ask(name)} == found
 
 
 def test_a_host_with_paths_is_by_host_alone_only_what_is_at_its_root() -> None:
@@ -147,7 +147,7 @@ def test_long_names_keep_their_shares() -> None:
     t = t._replace(sites={name.removesuffix(".m.a67"): (t.sites["web.test"][0]._replace(host=name[:-6]),)})
     rng, counted = random.Random(7), dict.fromkeys(far, 0)
     for _ in range(2000):
-        found = records(t, name, SRV, Standing((), (), GATE, MESH), rng.random(), lambda _: [])
+        found = records(t, name, SRV, Standing((), (), GATE, MESH, FAR), rng.random(), lambda _: [])
         wire = dns.answer(Question(1, name, SRV, b"x" * (len(name) + 6)), found)
         assert len(wire) <= LONGEST
         assert int.from_bytes(wire[6:8], "big") == len(found or ())

@@ -48,6 +48,9 @@ class Desk:
     def unreachable(self, node: str, why: str) -> None:
         self.failures.append(why)
 
+    def beat(self) -> float:
+        return 30.0
+
     def desired(self, node: str) -> tuple[str, Sequence[Message]] | None:
         return None if self.wanted is None else ("r1", self.wanted)
 

@@ -18,8 +18,9 @@ from docker.types import CancellableStream
 from automator67.engine.places.converge import mark_of
 from automator67.engine.places.protocol import Act, Line, Lines, Opened, PlaceError, Seen, Unit
 from automator67.engine.places.swarm.connection import TIMEOUT_SECONDS, Credentials, connect, host_of, unreachable
-from automator67.engine.places.swarm.reading import epoch_seconds, read, task_of
+from automator67.engine.places.swarm.reading import read, task_of
 from automator67.engine.places.swarm.spec import APP, CLOUD, MARK, NODE, differences, service_spec
+from automator67.engine.places.times import epoch_seconds
 
 T = TypeVar("T")
 EVENTS = {
@@ -27,6 +28,7 @@ EVENTS = {
     "event": ["create", "update", "remove", "start", "die", "oom", "health_status"],
 }
 """What may change what is seen. Not the start and end of every health check's command."""
+LOOK_SECONDS = 5.0
 EVENTS_PAUSE = 2.0
 """How long to wait before listening again after the stream of events broke."""
 
@@ -94,6 +96,10 @@ class SwarmPlace:
             client.close()
             raise PlaceError(f"the swarm does not give the log of {instance}: {said}")
         return CancellableStream(_lines(client, answer.raw), answer)
+
+    def pause(self) -> float:
+        """Return how long until the next look where no event asks for one."""
+        return LOOK_SECONDS
 
     def watch(self, notify: Callable[[], None]) -> None:
         """Listen to the events of the swarm, in a thread of its own."""

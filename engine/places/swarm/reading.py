@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from automator67.engine.places.protocol import Message, Seen, SeenUnit
 from automator67.engine.places.swarm.spec import APP, CLOUD, EPOCH, MARK, NODE, REV, SLOTS
+from automator67.engine.places.times import epoch_seconds
 
 Json = Mapping[str, Any]
 
@@ -24,7 +24,6 @@ _PHASES = {
 }  # fmt: skip
 _ALIVE = frozenset({"new", "pending", "assigned", "accepted", "preparing", "ready", "starting", "running"})
 _NO_IMAGE = re.compile(r"No such image: (\S+)")
-_FRACTION = re.compile(r"\.(\d{1,6})\d*")
 
 
 def read(cloud: str, node: str, info: Json, services: Sequence[Json], tasks: Sequence[Json], nodes: Sequence[Json],
@@ -51,16 +50,6 @@ def read(cloud: str, node: str, info: Json, services: Sequence[Json], tasks: Seq
         epoch_seconds(str(info.get("SystemTime", ""))),
         str((info.get("Swarm", {}).get("Cluster") or {}).get("ID", "")),
     )
-
-
-def epoch_seconds(text: str) -> float:
-    """Return a time of the Docker Engine API (RFC 3339 with nanoseconds) in seconds since the epoch; 0 for none."""
-    if not text or text.startswith("0001-"):
-        return 0.0
-    try:
-        return datetime.fromisoformat(_FRACTION.sub(r".\1", text).replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return 0.0
 
 
 def task_of(instance: str, unit: SeenUnit) -> str:

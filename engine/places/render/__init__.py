@@ -1,0 +1,1 @@
+"""``kind: render``: a workspace at Render (https://render.com)."""
