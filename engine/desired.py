@@ -219,7 +219,10 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node as the commit declares it; ``cpu``, ``memory`` and ``disk`` override what the agent measures."""
+    """One node as the commit declares it; ``cpu``, ``memory`` and ``disk`` override what the agent measures.
+
+    Empty as ``address``: where the engine sees it. ``window`` is the one that is open now. ``tier``: for accounts only.
+    """
 
     name: str
     origin: Origin
@@ -232,15 +235,12 @@ class Node:
     disk: int | None = None
     gateway: bool = False
     address: str = ""
-    """Where gateways reach this node; empty: where the engine sees it."""
     schedulable: bool = True
     drain: bool = False
     maintenance: tuple[Maintenance, ...] = ()
     window: Window | None = None
-    """The window that is open now, as engine/maintenance.py finds it at every pass."""
     quota: tuple[tuple[str, float], ...] = ()
     tier: Tier | None = None
-    """What its provider gives for nothing; None for what is no provider's account."""
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
 
     @property
@@ -250,13 +250,8 @@ class Node:
 
     def label(self, key: str) -> str | None:
         """Return a label's value; ``node``, ``region`` and ``provider`` are labels every node has."""
-        if key == "node":
-            return self.name
-        if key == "region":
-            return self.region or None
-        if key == "provider":
-            return self.provider or None
-        return dict(self.labels).get(key)
+        own = {"node": self.name, "region": self.region or None, "provider": self.provider or None}
+        return own[key] if key in own else dict(self.labels).get(key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,12 @@ def parse(image: str) -> Reference:
     return Reference(registry, repository, tag or ("" if digest else "latest"), digest)
 
 
+def full_name(image: str) -> str:
+    """Return the name with all that it leaves out: ``nginx`` is ``docker.io/library/nginx:latest``."""
+    r = parse(image)
+    return f"{r.registry}/{r.repository}" + (f":{r.tag}" if r.tag else "") + (f"@{r.digest}" if r.digest else "")
+
+
 def with_tag(image: str, tag: str) -> str:
     """Return the name as a person wrote it with another tag, and no digest."""
     name = image.partition("@")[0]

@@ -24,9 +24,14 @@ class PlaceDesk:
         vault: Callable[[], Vault | None],
         changed: Callable[[str], None],
         redact: Callable[[Any], Any],
+        beat: Callable[[], float],
     ) -> None:
-        """``changed(why)`` is called for a report with something new; ``redact`` takes secrets out of free texts."""
+        """``changed(why)`` is called for a report with something new; ``redact`` takes secrets out of free texts.
+
+        ``beat()`` is how often a node is to report, in seconds.
+        """
         self._redact = redact
+        self._beat = beat
         self._registry = registry
         self._vault = vault
         self._changed = changed
@@ -48,7 +53,7 @@ class PlaceDesk:
 
     def beat(self) -> float:
         """Return how many seconds may pass between two reports."""
-        return self._registry.heartbeat_seconds
+        return self._beat()
 
     def opened(self, message: Message) -> Opened:
         """Return the secrets that an instance's message names. Raises PlaceError when they cannot be had."""

@@ -97,8 +97,9 @@ class Engine:
         self._poster = Poster(store, options, self._source.mirror)
         self._inbox = Inbox(options.state / "inbox")
         self._desk = PlaceDesk(
-            self._registry, lambda: self._reconciler.vault, lambda why: self._loop.request(why), self._redacted
-        )
+            self._registry, lambda: self._reconciler.vault, lambda why: self._loop.request(why), self._redacted,
+            self._heartbeat,
+        )  # fmt: skip
         self._fleet = Fleet(self._desk)
         self._place_tasks = PlaceTasks(self._broker, self._fleet.place, self._redacted)
         self._looked = self._noted = 0.0

@@ -158,7 +158,9 @@ def explain(app: App, slot: int, ledger: Ledger, *, home: str | None = None) -> 
 def _room(node: Node, view: NodeView | None) -> _Room:
     view = view or NodeView(node.name, "never")
     cpu = node.cpu if node.cpu is not None else view.cpu
-    memory = node.memory if node.memory is not None else max(0, view.memory - SYSTEM_MEMORY)
+    # A machine keeps some for itself; an account's memory is all for apps.
+    kept = SYSTEM_MEMORY if node.tier is None else 0
+    memory = node.memory if node.memory is not None else max(0, view.memory - kept)
     terms = {"reliability": reliability(view), "pressure": ease(view), "awake": awake(node), "egress": egress(node)}
     able = CAPABILITIES.get(node.kind)
     services = node.tier.services if node.tier is not None else dict(node.quota).get("services")

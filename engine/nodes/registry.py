@@ -205,11 +205,6 @@ class Registry:
         with self._lock:
             self._nodes[node].every = every
 
-    @property
-    def heartbeat_seconds(self) -> float:
-        """How often a node is to report."""
-        return self._settings.heartbeat
-
     def tick(self) -> None:
         """Notice that the engine itself was away (stopped, suspended); call it about every second."""
         with self._lock:

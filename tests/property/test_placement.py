@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from automator67.engine.desired import App, Node, Origin, Place
 from automator67.engine.nodes.eligibility import misplaced
 from automator67.engine.nodes.placement import CPU_OVERCOMMIT, SYSTEM_MEMORY, Ledger, explain, place
 from automator67.engine.observed import NodeState, NodeView
+from automator67.engine.tiers import Tier
 from tests.support.world import app, node_view
 
 MI = 2**20
@@ -26,8 +28,11 @@ def clusters(draw: st.DrawFn) -> tuple[dict[str, Node], dict[str, NodeView]]:
     nodes, views = {}, {}
     for n in range(draw(st.integers(1, 6))):
         name = f"n{n}"
+        kind = draw(st.sampled_from(["agent", "agent", "agent", "render", "neon"]))
+        services = draw(st.sampled_from([None, 1.0, 3.0]))
+        free = Tier("render", 96 * MI, 0.2, services, draw(st.sampled_from([None, 750.0])), sleeps=draw(st.booleans()))
         nodes[name] = Node(
-            name, Origin("", ""), kind=draw(st.sampled_from(["agent", "agent", "agent", "render"])),
+            name, Origin("", ""), kind=kind, tier=free if kind == "render" else None,
             region=draw(st.sampled_from(["eu", "us", ""])), provider=draw(st.sampled_from(["a", "b", ""])),
             memory=draw(st.sampled_from([None, 128 * MI, 512 * MI])),
             schedulable=draw(st.sampled_from([True, True, False])),
@@ -45,7 +50,7 @@ def clusters(draw: st.DrawFn) -> tuple[dict[str, Node], dict[str, NodeView]]:
 def apps(draw: st.DrawFn) -> list[App]:
     return [
         app(
-            f"a{n}", replicas=draw(st.integers(1, 4)),
+            f"a{n}", port=80, replicas=draw(st.integers(1, 4)),
             memory=draw(st.sampled_from([32, 64, 128])) * MI, cpu=draw(st.sampled_from([0.1, 0.5])),
             place=Place(
                 draw(st.sampled_from(["node", "region", "provider", "none"])),
@@ -78,8 +83,13 @@ def test_never_over_capacity_and_never_where_it_is_not_allowed(
         if not here:
             continue
         view = views[name]
-        assert (view.state, view.reported, node.kind, node.schedulable) == ("healthy", True, "agent", True)
-        memory = node.memory if node.memory is not None else view.memory - SYSTEM_MEMORY
+        assert (view.state, view.reported, node.schedulable) == ("healthy", True, True)
+        assert node.kind in ("agent", "render")
+        memory = node.memory if node.memory is not None else view.memory - (SYSTEM_MEMORY if node.tier is None else 0)
+        if node.tier is not None:
+            assert max(Counter(a.name for a in here).values()) == 1
+            assert max(a.memory for a in here) <= 96 * MI
+            assert len(here) <= (node.tier.services or len(here))
         assert sum(a.memory for a in here) <= memory
         assert sum(a.cpu for a in here) <= CPU_OVERCOMMIT * view.cpu + 1e-6
         assert all(misplaced(a, node, name) == "" for a in here)

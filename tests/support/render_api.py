@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from automator67.engine.image_name import full_name
 from automator67.engine.places.render.account import PROVIDER, _settings
 from tests.support.contracts import contract
 from tests.support.openapi import Described
@@ -115,7 +116,7 @@ class RenderApi:
             "id": handle, "name": body["name"], "ownerId": body["ownerId"], "type": body["type"], "createdAt": NOW,
             "updatedAt": NOW, "dashboardUrl": "https://dashboard.render.com", "suspended": "not_suspended",
             "suspenders": [], "autoDeploy": "no", "notifyOnFail": "default", "slug": body["name"], "rootDir": "",
-            "imagePath": body["image"]["imagePath"],
+            "imagePath": full_name(body["image"]["imagePath"]),
             "serviceDetails": {
                 "env": "image", "runtime": "image", "plan": details["plan"], "region": details["region"],
                 "numInstances": 1, "buildPlan": "starter", "healthCheckPath": details["healthCheckPath"],
@@ -132,7 +133,7 @@ class RenderApi:
         return handle
 
     def _patch(self, service: dict[str, Any], body: dict[str, Any]) -> None:
-        service["imagePath"] = body.get("image", {}).get("imagePath", service["imagePath"])
+        service["imagePath"] = full_name(body.get("image", {}).get("imagePath", service["imagePath"]))
         details = body.get("serviceDetails", {})
         service["serviceDetails"]["healthCheckPath"] = details["healthCheckPath"]
         service["serviceDetails"]["envSpecificDetails"]["dockerCommand"] = details["envSpecificDetails"][

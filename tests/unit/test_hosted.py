@@ -50,6 +50,12 @@ def test_an_app_is_made_once_and_then_only_looked_at(world: World) -> None:
     assert list(world.api.images().values()) == ["docker.io/ana/blog:1"]
 
 
+@pytest.mark.parametrize("image", ["nginx", "ana/blog:2", "ghcr.io/ana/blog@sha256:" + "a" * 64])
+def test_an_image_may_be_written_in_any_way(world: World, image: str) -> None:
+    world.settle(unit(image=image))
+    assert world.turn(unit(image=image)) == []
+
+
 def test_a_new_revision_is_patched_and_the_old_one_serves_until_it_is_live(world: World) -> None:
     world.settle(unit())
     world.api.outcome = lambda image: world.api.busy

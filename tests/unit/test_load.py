@@ -224,7 +224,9 @@ def test_nodes_and_settings() -> None:
     files = {
         "automator67.yaml": "name: lab\nlimits: {deletions: 7}\nstatuses: {per_app: true}\n"
         "heartbeat: {interval: 1s, suspect_after: 3s, unavailable_after: 1m}\n",
-        "nodes/a.yaml": "kind: render\nlabels: {n: 1, t: true, s: x}\nquota: {services: 1, storage: 5GB}\n",
+        "nodes/a.yaml": "kind: render\ntoken: {secret: s}\nlabels: {n: 1, t: true, s: x}\n"
+        "quota: {services: 1, storage: 5GB}\n",
+        "secrets/s.sealed": sealed("s"),
         "nodes/b.yaml": "provider: hetzner\ncapacity: {cpu: 2, memory: 900Mi, disk: 10GB}\n"
         "schedulable: false\ngateway: {}\n",
     }

@@ -34,7 +34,7 @@ class Known(Vault):
 
 def desk(values: Mapping[str, bytes]) -> PlaceDesk:
     registry: Any = Registry
-    return PlaceDesk(registry, lambda: Known(values), lambda _: None, lambda data: data)
+    return PlaceDesk(registry, lambda: Known(values), lambda _: None, lambda data: data, lambda: 30.0)
 
 
 def message(registry: str = "", *names: str) -> dict[str, Any]:

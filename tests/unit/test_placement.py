@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from automator67.engine.desired import App, Node, Origin, Place
+from automator67.engine.desired import App, Node, Origin, Place, Probe, Update
 from automator67.engine.nodes.eligibility import misplaced
 from automator67.engine.nodes.placement import (
     CPU_OVERCOMMIT,
@@ -18,6 +18,7 @@ from automator67.engine.nodes.placement import (
     place,
 )
 from automator67.engine.observed import NodeView
+from automator67.engine.tiers import Tier
 from tests.support.world import app, node_view
 
 MI = 2**20
@@ -38,7 +39,7 @@ def only(one: Node, view: NodeView | None = None, wanted: App | None = None) -> 
 
 
 REFUSED: Mapping[str, tuple[Node, NodeView, App, str]] = {
-    "kind": (node("n", kind="render"), node_view("n"), app(), "n: kind render cannot be placed on by this version"),
+    "kind": (node("n", kind="neon"), node_view("n"), app(), "n: kind neon cannot be placed on by this version"),
     "cordon": (node("n", schedulable=False), node_view("n"), app(), "n: schedulable: false"),
     "never": (node("n"), NodeView("n", "never"), app(), "n: no agent has joined as this node yet"),
     "suspect": (node("n"), replace(node_view("n"), state="suspect"), app(), "n: the node is suspect"),
@@ -219,7 +220,7 @@ def test_an_instance_may_stay_where_it_could_not_newly_go() -> None:
     wanted = app(memory=2**40)
     assert misplaced(wanted, node("n", schedulable=False), "n") == "", "a cordoned or crowded node keeps what it has"
     assert misplaced(wanted, None, "n") == "node n is no longer declared"
-    assert misplaced(wanted, node("n", kind="render"), "n") == "node n: kind render cannot be placed on by this version"
+    assert misplaced(wanted, node("n", kind="neon"), "n") == "node n: kind neon cannot be placed on by this version"
     assert misplaced(app(place=Place(avoid=("n",))), node("n"), "n") == "place.avoid names node n"
     assert misplaced(app(place=Place(require=(("region", "eu"),))), node("n"), "n") == "node n has no label region: eu"
 
@@ -229,7 +230,7 @@ def test_the_explanation_lists_every_term_of_every_node() -> None:
     decision = explain(app(), 0, ledger(node("a"), node("b"), node("c", schedulable=False), b=with_it))
     assert {s.node for s in decision.scores} == {"a", "b"}
     for score in decision.scores:
-        terms = ["spread", "balance", "prefer", "reliability", "pressure", "quota", "image"]
+        terms = ["spread", "balance", "prefer", "reliability", "pressure", "awake", "egress", "quota", "image"]
         assert [t for t, _, _ in score.terms] == terms
         assert all(0 <= value <= 1 and weight >= 0 for _, value, weight in score.terms)
     by_node = {s.node: {t: v for t, v, _ in s.terms} for s in decision.scores}
@@ -276,3 +277,61 @@ def test_a_drained_node_gives_up_what_it_holds() -> None:
     drained = node("n0", drain=True)
     assert misplaced(app(), drained, "n0") == "node n0 is drained"
     assert place(app(), 0, ledger(drained, node("n1"))).node == "n1"
+
+
+FREE = Tier("render", memory=512 * MI, cpu=0.1, hours=750.0, sleeps=True)
+
+
+def account(name: str, tier: Tier = FREE, **keys: object) -> Node:
+    return node(name, kind="render", provider="render", tier=tier, **keys)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        (app(memory=600 * MI, port=80), "needs 600Mi of memory, a copy gets 512Mi there"),
+        (app(cpu=0.5, port=80), "needs 0.5 cpu, a copy gets 0.1 there"),
+        (app(), "runs what answers on a port"),
+        (app(port=80, registry="login"), "takes images from public registries only"),
+        (app(port=80, update=Update("canary")), "update.strategy canary is only for agents"),
+        (app(port=80, health=Probe("command", command=("true",))), "runs no command as a health check"),
+    ],
+)
+def test_an_account_refuses_what_its_api_cannot_run(wanted: App, why: str) -> None:
+    assert why in only(account("r1"), wanted=wanted).reason
+
+
+def test_an_account_runs_one_copy_of_an_app_and_two_accounts_run_two() -> None:
+    wanted, one = app(port=80), ledger(account("r1"))
+    one.take(wanted, 0, "r1")
+    assert "it runs one copy of an app at most" in place(wanted, 1, one).reason
+    two = ledger(account("r1"), account("r2"))
+    first = place(wanted, 0, two).node
+    assert first is not None
+    two.take(wanted, 0, first)
+    assert {first, place(wanted, 1, two).node} == {"r1", "r2"}
+
+
+def test_replicas_that_spread_over_providers_are_at_two() -> None:
+    wanted = app(port=80, place=Place(spread="provider"))
+    koyeb = node("k1", kind="render", provider="koyeb", tier=replace(FREE, kind="koyeb"))
+    nodes = ledger(account("r1"), account("r2"), account("r3"), koyeb)
+    first = place(wanted, 0, nodes).node
+    assert first is not None
+    nodes.take(wanted, 0, first)
+    second = place(wanted, 1, nodes).node
+    assert (first == "k1") != (second == "k1")
+
+
+def test_what_stays_awake_what_has_hours_left_and_what_may_send_are_preferred() -> None:
+    wanted = app(port=80)
+    assert place(wanted, 0, ledger(account("a"), account("z", replace(FREE, sleeps=False)))).node == "z"
+    assert place(wanted, 0, ledger(account("a", replace(FREE, egress=10**9)), account("z"))).node == "z"
+    held = ledger(account("a"), account("z"))
+    for n in range(3):
+        held.take(replace(wanted, name=f"other{n}"), 0, "a")
+    assert place(wanted, 0, held).node == "z"
+    none = account("n", replace(FREE, services=1.0))
+    full = ledger(none)
+    full.take(replace(wanted, name="other"), 0, "n")
+    assert "its quota of 1 services is used up" in place(wanted, 0, full).reason

@@ -67,7 +67,7 @@ def test_samples_show_real_keys_and_are_a_valid_repository_together() -> None:
     files = {
         "automator67.yaml": SAMPLES["cloud"], "apps/blog.yaml": SAMPLES["app"], "apps/db.yaml": "image: postgres:17",
         "nodes/hel1.yaml": SAMPLES["node"], "nodes/fsn1.yaml": "region: us", "shards/main.yaml": SAMPLES["shard"],
-        "buckets/photos.yaml": SAMPLES["bucket"], "nodes/render-free.yaml": "kind: render",
+        "buckets/photos.yaml": SAMPLES["bucket"], "nodes/render-free.yaml": "kind: render\ntoken: {secret: blog-db}",
         "nodes/r2-free.yaml": "kind: r2", "nodes/b2-free.yaml": "kind: b2",
     }  # fmt: skip
     files |= {f"secrets/{name}.sealed": sealed(name) for name in ("slack-url", "blog-db", "s0-url", "s1-url")}

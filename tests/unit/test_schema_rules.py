@@ -20,7 +20,7 @@ BASE = {
     "nodes/nyc1.yaml": "region: us\nprovider: digitalocean\n",
     "nodes/r2-free.yaml": "kind: r2\n",
     "nodes/b2-free.yaml": "kind: b2\n",
-    "nodes/render-free.yaml": "kind: render\n",
+    "nodes/render-free.yaml": "kind: render\ntoken: {secret: blog-db}\n",
     "apps/db.yaml": "image: postgres:17\n",
     "buckets/photos.yaml": "providers: [r2-free, b2-free]\n",
     "secrets/blog-db.sealed": sealed("blog-db"),
@@ -126,6 +126,7 @@ def test_two_apps_on_one_domain() -> None:
 
 def test_memory_of_all_apps_must_fit_where_every_node_says_what_it_has() -> None:
     nodes = {"nodes/hel1.yaml": "capacity: {memory: 512Mi}", "nodes/nyc1.yaml": "capacity: {memory: 512Mi}"}
+    nodes["nodes/render-free.yaml"] = "kind: neon"  # Runs no apps.
     big = {"apps/big.yaml": "image: a\nreplicas: 7\nresources: {memory: 128Mi}"}
     assert check(nodes | big) == []  # 7 × 128Mi, and db's 128Mi by default
     problem = only(nodes | big | {"apps/one-more.yaml": "image: a\nresources: {memory: 16Mi}"})

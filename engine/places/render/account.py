@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from automator67.engine.apis.client import ApiError, Client, Provider
 from automator67.engine.apis.limits import Limit
+from automator67.engine.image_name import full_name
 from automator67.engine.places.hosted.place import Found
 from automator67.engine.places.hosted.service import (
     STAMP,
@@ -106,7 +107,8 @@ class RenderAccount:
         health = unit.message.get("health") or {}
         return {
             "name": service_name(cloud, unit.app),
-            "image": str(unit.message["image"]),
+            # Render writes names out; ours must be the same, or it would differ from them for ever.
+            "image": full_name(str(unit.message["image"])),
             "command": shlex.join(unit.message.get("command") or ()),
             "health": str(health.get("target", "")) if health.get("kind") == "http" else "",
             "env": environment(unit, opened.env),
