@@ -37,8 +37,8 @@ def test_what_others_ask_is_read_as_they_meant_it(name: str, kind: str, modern: 
     assert found.kind == {"SRV": SRV, "A": A, "AAAA": AAAA, "TXT": 16}[kind]
 
 
-@given(NAME, st.lists(st.tuples(NAME, st.integers(1, 65535)), max_size=60))
-def test_services_arrive_as_they_were_sent(name: str, services: list[tuple[str, int]]) -> None:
+@given(NAME, st.lists(st.tuples(NAME, st.integers(1, 65535), st.integers(0, 65535)), max_size=60))
+def test_services_arrive_as_they_were_sent(name: str, services: list[tuple[str, int, int]]) -> None:
     sent = [Service(*s) for s in services]
     q = question(name)
     wire = answer(q, sent)
@@ -47,7 +47,7 @@ def test_services_arrive_as_they_were_sent(name: str, services: list[tuple[str, 
     assert (got.id, got.rcode()) == (q.id, dns.rcode.NOERROR)
     assert got.flags & dns.flags.QR
     assert got.question[0].name.to_text(omit_final_dot=True) == name
-    read = {(r.target.to_text(omit_final_dot=True), r.port) for rrset in got.answer for r in rrset}
+    read = {(r.target.to_text(omit_final_dot=True), r.port, r.priority) for rrset in got.answer for r in rrset}
     assert read <= {tuple(s) for s in sent}
     assert bool(read) == bool(sent)
     assert all(rrset.ttl == 0 and rrset.name == got.question[0].name for rrset in got.answer)
