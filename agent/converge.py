@@ -59,6 +59,8 @@ def is_converged(desired: Desired, observed: Observed, prefix: str) -> bool:
 
 def waits_for_volume(w: Wanted, observed: Observed, prefix: str) -> str:
     """Return why an instance that does not exist yet cannot be made now, or nothing."""
+    if held := _held(w, observed, prefix):
+        return f"waits for its volume: {held}"
     holder = _volume_holder(w, observed, prefix)
     return f"waits until {holder} has let go of their volume" if holder else ""
 
@@ -78,6 +80,10 @@ def _for_wanted(w: Wanted, seen: Seen | None, observed: Observed, prefix: str) -
     """Return the step that brings one instance nearer to what is wanted, whether or not it may be taken now."""
     if w.keep:
         return None
+    if (held := _held(w, observed, prefix)) and (seen is None or seen.instance):
+        # It is made anew when the volume is free again.
+        gone = seen is None or seen.state == "removing"
+        return None if gone or seen is None else Step("remove", w.runtime, w.id, seen.handle, f"its volume: {held}")
     if seen is None:
         if w.drift != "repair" and w.id in observed.made:
             return None
@@ -124,6 +130,12 @@ def _to_start(w: Wanted, seen: Seen) -> bool:
     if not seen.ended or w.restart == "no":
         return False
     return w.restart == "always" or seen.ended == "daemon" or seen.exit_code != 0
+
+
+def _held(w: Wanted, observed: Observed, prefix: str) -> str:
+    """Return why no instance may have one of ``w``'s volumes now, or nothing."""
+    names = (naming.volume_name(prefix, w.app, w.slot, v.name) for v in w.volumes)
+    return next((observed.held[name] for name in names if name in observed.held), "")
 
 
 def _volume_holder(w: Wanted, observed: Observed, prefix: str) -> str | None:

@@ -137,7 +137,7 @@ class DockerWatch(threading.Thread):
             docker_read.foreign(e) for e in entries if (e.get("Labels") or {}).get(naming.CLOUD) != self._cloud
         )[:50]
         stamp = [f"{naming.CLOUD}={self._cloud}", f"{naming.NODE}={self._node}"]
-        self._volumes = tuple(_volume(v) for v in self._api.volumes(stamp))
+        self._volumes = tuple(_volume(v) for v in self._api.volumes(stamp) if (v.get("Labels") or {}).get(naming.APP))
         self._strikes = 0
         self._tell("ok", ticket=ticket)
 

@@ -59,6 +59,7 @@ class Keeper:
         self._helper, self._docker, self._processes, self._say = helper, docker, processes, say
         self.desired: Desired | None = None
         self.may_remove = True
+        self.held: dict[str, str] = {}
         self.snapshot: Snapshot | None = None
         self.events: list[dict[str, Any]] = []
         self._flights: dict[str, _InFlight] = {}
@@ -107,7 +108,7 @@ class Keeper:
             # Whether the container to adopt exists has not been looked at yet.
             busy |= {w.id for w in self.desired.instances if w.adopt}
         made = frozenset(self.memory.made)
-        return Observed(seen, self.runtimes, frozenset(busy), made, self.memory.adopted, self.may_remove)
+        return Observed(seen, self.runtimes, frozenset(busy), made, self.memory.adopted, self.may_remove, self.held)
 
     def look(self) -> Match:
         """Return the desired state paired with what was seen (nothing desired: all that carries our stamp)."""

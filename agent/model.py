@@ -163,6 +163,7 @@ class Observed(NamedTuple):
     ``runtimes`` has ``ok``, ``degraded`` or ``down`` for each runtime this node offers. ``busy`` holds instance ids
     and handles with a step in flight. ``made`` are ids that have existed here. ``adopted`` are containers (by
     name) that an instance of the desired state has adopted. ``may_remove`` is False until the desired state is kept.
+    ``held`` says of volumes (by the name the runtime knows them by) why no instance may have them now.
     """
 
     seen: tuple[Seen, ...] = ()
@@ -171,6 +172,7 @@ class Observed(NamedTuple):
     made: frozenset[str] = frozenset()
     adopted: Mapping[str, Adopted] = {}
     may_remove: bool = True
+    held: Mapping[str, str] = {}
 
 
 class Retry(NamedTuple):

@@ -6,6 +6,8 @@ BUILT = "a67/"
 """How the names of images begin that the cloud builds itself: nodes have them from each other, by way of the engine."""
 CLOUD, NODE, APP = "a67.cloud", "a67.node", "a67.app"
 INSTANCE, SLOT, REV, EPOCH, VOLUME = "a67.instance", "a67.slot", "a67.rev", "a67.epoch", "a67.volume"
+KEPT = "a67.kept"
+"""On a volume that is no app's any more: what it was called."""
 
 
 def default_prefix(cloud: str) -> str:

@@ -41,7 +41,7 @@ class Processes:
 
     def load(self) -> None:
         """Find what runs already: by the written records, then by the stamp in the environment."""
-        self._volumes = volumes(self._state, self._cloud, self._node)
+        self.look_at_volumes()
         cgroups.prepare_version_2(self._own_cgroups)
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(f"{self._state}/instances"):
@@ -81,7 +81,7 @@ class Processes:
         if record is not None:
             self._records[instance] = record
             self._children.add(record.pid)
-            self._volumes = volumes(self._state, self._cloud, self._node)
+            self.look_at_volumes()
             self._last_lines.pop(instance, None)
 
     def stopped(self, instance: str) -> None:
@@ -122,6 +122,10 @@ class Processes:
     def volumes(self) -> list[tuple[str, int, str]]:
         """Return the volumes here as (app, slot, name)."""
         return self._volumes
+
+    def look_at_volumes(self) -> None:
+        """Read again which volumes are here: something was done with them."""
+        self._volumes = volumes(self._state, self._cloud, self._node)
 
     def usage(self, meter: metrics.Meter) -> dict[str, Use]:
         """Return by instance what each uses now."""

@@ -11,6 +11,7 @@ from automator67.agent import VERSION, metrics
 from automator67.agent.keeper import Keeper
 from automator67.agent.metrics import Meter
 from automator67.agent.model import Use
+from automator67.agent.offer import tools
 from automator67.agent.probes import Probes
 from automator67.agent.processes import Processes
 from automator67.agent.proctable import new_id
@@ -100,6 +101,7 @@ class Reporter:
             "usage": {"cpu": self._node.cpu, "memory": self._node.memory_used, "disk": self._node.disk_used},
             "volumes": [{"app": a, "slot": s, "name": n} for a, s, n in self._volumes()],
             "conditions": self._all_conditions(),
+            "tools": tools(os.environ.get("PATH", "")),
             "policy": as_message(keeper.policy.current),
             "events": list(keeper.events),
             "edge": self.edge,

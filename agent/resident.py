@@ -33,6 +33,7 @@ from automator67.agent.reporter import Reporter, disk_path
 from automator67.agent.state import Membership, Memory, lock, membership
 from automator67.agent.tasks import Tasks
 from automator67.agent.upkeep import Upkeep
+from automator67.agent.volume_tasks import VolumeTasks
 
 # A loop that has not come round for this long hangs: the process ends itself and its supervisor starts it again.
 _STUCK = 60.0
@@ -96,6 +97,8 @@ class Resident:
         self._tasks = Tasks(self._link, self._keeper, self._api, self._processes, post, say)
         self._edges = Edges(options.state, options.edge, self._link, self._helper, post, self._say_new)
         self._images = ImageTasks(self._helper, memory, options.state)
+        self._volumes = VolumeTasks(self._link, self._keeper, self._helper, self._watch, self._processes,
+                                    self._tasks.program, options.state, post)  # fmt: skip
         self._upkeep = Upkeep(self._keeper, self._helper, self._processes, post)
         self._stopping = False
         self._beat_due = False
@@ -165,6 +168,7 @@ class Resident:
         dues.append(self._policy.tick(now))
         dues.append(self._renewal.tick(now, time.time() + self._contact.clock_offset))
         self._reporter.edge = self._edges.status
+        self._volumes.look()
         self._upkeep.keep_memory(now)
         self._tell_conditions()
         if self._contact.is_open and self._keeper.ready:
@@ -221,6 +225,8 @@ class Resident:
             self._edges.take_certificates(*rest)
         elif kind == "task done":
             self._tasks.done(rest[0])
+        elif kind == "volume":
+            self._volumes.wished(*rest)
         elif kind == "rotated":
             self._upkeep.rotated()
             self._say_new(rest[0])
@@ -231,6 +237,8 @@ class Resident:
         if isinstance(answer.tag, Step):
             self._keeper.take_answer(answer)
             return
+        if answer.tag[0] == "volume":
+            self._volumes.answered(answer)
         if isinstance(answer, Progress):
             return
         kind = answer.tag[0]
@@ -267,6 +275,7 @@ class Resident:
         for task in doc.get("tasks") or ():
             self._tasks.take(task)
             self._images.take(task)
+            self._volumes.take(task)
         if "instances" not in doc:
             return
         # Whatever it says, work is about to come.

@@ -6,7 +6,7 @@ import base64
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidTag
@@ -131,20 +131,29 @@ def open_box(request: Request) -> Contents:
 
     HPKE (RFC 9180), single-shot base mode: DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
     """
+    about = "\0".join((request["cloud"], request["node"], request["instance"])).encode()
+    doc = open_document(request["state"], request["box"], b"automator67 instance 1\0" + about)
+    files = tuple((str(f["path"]), base64.b64decode(f["content"])) for f in doc["files"])
+    login = (str(doc["login"][0]), str(doc["login"][1])) if doc.get("login") else None
+    return Contents({str(k): str(v) for k, v in doc["env"].items()}, files, login)
+
+
+def open_document(state: str, box: str, info: bytes, what: str = "instance") -> dict[str, Any]:
+    """Return the JSON object in a box (base64) that was encrypted to this node's key with ``info``.
+
+    ``what`` it is for, in a word. Raises SealError.
+    """
     # Here, since only nodes with secrets need it.
     from cryptography.hazmat.primitives import hpke
 
     suite = hpke.Suite(hpke.KEM.P256, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
-    about = "\0".join((request["cloud"], request["node"], request["instance"])).encode()
-    key = _key(_private_part(Path(request["state"], "identity.pem").read_bytes()))
+    key = _key(_private_part(Path(state, "identity.pem").read_bytes()))
     try:
-        plain = suite.decrypt(base64.b64decode(request["box"], validate=True), key, b"automator67 instance 1\0" + about)
+        plain = suite.decrypt(base64.b64decode(box, validate=True), key, info)
     except (InvalidTag, ValueError):
-        raise SealError("they are not for this instance, or were encrypted to another key of this node") from None
-    doc = json.loads(plain)
-    files = tuple((str(f["path"]), base64.b64decode(f["content"])) for f in doc["files"])
-    login = (str(doc["login"][0]), str(doc["login"][1])) if doc.get("login") else None
-    return Contents({str(k): str(v) for k, v in doc["env"].items()}, files, login)
+        raise SealError(f"they are not for this {what}, or were encrypted to another key of this node") from None
+    doc: dict[str, Any] = json.loads(plain)
+    return doc
 
 
 def _sealing_key(identity_pem: bytes) -> bytes:

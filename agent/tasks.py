@@ -87,7 +87,11 @@ class Tasks:
         self._say(f"{task.instance}: exec {about}{'' if allowed else ': refused'}")
         self._keeper.event(task.instance, "exec", about if allowed else f"refused: {about}")
         w, seen = self._find(task.instance)
-        start = self._starter(task, w, seen) if allowed and not busy else _refuse(REFUSED if not allowed else _BUSY)
+        start = (
+            self._starter(task.instance, task.argv, w, seen)
+            if allowed and not busy
+            else _refuse(REFUSED if not allowed else _BUSY)
+        )
 
         def work() -> None:
             code = exec_task.run(task, self._link, start)
@@ -95,15 +99,21 @@ class Tasks:
 
         return work
 
-    def _starter(self, task: ExecTask, w: Wanted | None, seen: Seen | None) -> Callable[[], Program]:
+    def program(self, instance: str, argv: tuple[str, ...]) -> Callable[[], Program]:
+        """Return what starts a command of the app itself in one of its instances."""
+        return self._starter(instance, argv, *self._find(instance))
+
+    def _starter(
+        self, instance: str, argv: tuple[str, ...], w: Wanted | None, seen: Seen | None
+    ) -> Callable[[], Program]:
         if seen is None:
-            return _refuse(self._none(task.instance))
+            return _refuse(self._none(instance))
         if seen.state != "running":
-            return _refuse(f"{task.instance} does not run (it is {seen.state})")
+            return _refuse(f"{instance} does not run (it is {seen.state})")
         if seen.runtime == "docker":
-            return lambda: DockerProgram(self._docker, seen.handle, task.argv)
-        doc = self._processes.exec_document(w, task.argv) if self._processes is not None and w is not None else None
-        return _refuse(f"{task.instance} is about to go") if doc is None else lambda: ProcessProgram(doc)
+            return lambda: DockerProgram(self._docker, seen.handle, argv)
+        doc = self._processes.exec_document(w, argv) if self._processes is not None and w is not None else None
+        return _refuse(f"{instance} is about to go") if doc is None else lambda: ProcessProgram(doc)
 
     def _none(self, instance: str) -> str:
         return f"there is no {instance} on node {self._keeper.membership.node}"

@@ -22,7 +22,7 @@ from typing import Any
 Progress = Callable[[str], None]
 
 _AT_ONCE = 4
-_LONG = frozenset({"build", "export"})
+_LONG = frozenset({"build", "export", "volume backup", "volume restore"})
 """Jobs that may take an hour: each has a thread of its own, so that nobody waits for one."""
 
 
@@ -87,6 +87,10 @@ def _do(job: str, args: dict[str, Any], docker_socket: str, progress: Progress) 
         from automator67.agent import tree_jobs
 
         return tree_jobs.fetch(args, progress)
+    if job.startswith("volume "):
+        from automator67.agent import volume_jobs
+
+        return volume_jobs.do(job, args, docker_socket, progress)
     from automator67.agent import docker_jobs, image_jobs
 
     if job == "build":

@@ -16,7 +16,7 @@ from automator67.engine.copies import Copy
 from automator67.engine.desired import App, Desired
 from automator67.engine.observed import Assignment, Build, Hold, Observed
 from automator67.engine.plan.model import Action, Plan
-from automator67.engine.store import intents, origins
+from automator67.engine.store import intents, origins, volumes
 from automator67.engine.store.intents import OpenAction
 
 
@@ -104,6 +104,8 @@ def _take(tx: Connection, action: Action, desired: Desired, now: float) -> None:
         case "start" | "adopt" | "keep":
             place = (action.instance, app, action.slot, action.rev, action.node, action.epoch)
             intents.assign(tx, Assignment(*place, "run", now, desired.commit, action.adopt))
+            if app in desired.apps and desired.apps[app].pinned:
+                volumes.set_home(tx, app, action.slot, action.node, now)
         case "drain":
             intents.drain(tx, action.instance, action.node, now)
         case "resume":

@@ -31,6 +31,8 @@ class Actions:
     """Serves ``GET /exec/{app}`` (see engine/control_exec.py)."""
     promote: Callable[[str, bool, bool], Awaitable[Mapping[str, Any]]]
     roll_back: Callable[[str, str, bool], Awaitable[Mapping[str, Any]]]
+    volumes: Callable[[str, Mapping[str, str]], Awaitable[Mapping[str, Any]]]
+    """What is done with volumes: a verb and what it is about (see engine/volume_actions.py)."""
 
 
 class Control:
@@ -51,6 +53,7 @@ class Control:
         app.router.add_get("/exec/{app}", self._actions.run)
         app.router.add_post("/apps/{app}/promote", self._promote)
         app.router.add_post("/apps/{app}/rollback", self._rollback)
+        app.router.add_post("/volumes/{verb}", self._volumes)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
         self._path.unlink(missing_ok=True)
@@ -83,6 +86,9 @@ class Control:
     async def _rollback(self, request: web.Request) -> web.Response:
         revision = request.query.get("revision", "")
         return await _answer(self._actions.roll_back(request.match_info["app"], revision, "dry" in request.query))
+
+    async def _volumes(self, request: web.Request) -> web.Response:
+        return await _answer(self._actions.volumes(request.match_info["verb"], dict(request.query)))
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         try:

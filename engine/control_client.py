@@ -52,6 +52,10 @@ class ControlClient:
         query = {"revision": revision} | ({"dry": "1"} if dry_run else {})
         return self._post(f"/apps/{quote(app, safe='')}/rollback", query)
 
+    def volumes(self, verb: str, query: dict[str, str]) -> dict[str, Any]:
+        """Have something done with a volume, as engine/volume_actions.py says. Raises EngineAway."""
+        return self._post(f"/volumes/{verb}", query)
+
     def logs(self, app: str, query: dict[str, str], *, follow: bool) -> Iterator[dict[str, Any]]:
         """Yield log lines as they come; ``query`` as engine/app_logs.py reads it. Raises EngineAway."""
         query = query | ({"follow": "1"} if follow else {})

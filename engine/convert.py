@@ -23,9 +23,9 @@ from automator67.engine.desired import (
     Site,
     Source,
     Update,
-    Volume,
     revision_hash,
 )
+from automator67.engine.volumes import Backup, Volume
 from automator67.engine.windows import Maintenance
 from automator67.schemas.units import seconds, size_bytes
 
@@ -132,6 +132,8 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
         update=_update(document.get("update", {})),
         depends_on=tuple(sorted(document.get("depends_on", ()))),
         volumes=volumes,
+        backups=tuple(_backup(v["name"], v["backup"]) for v in document.get("volumes", ()) if v.get("backup")),
+        failover=document.get("failover", "wait"),
         domains=tuple(s.host for s in _sites(document)),
         sites=_sites(document),
         tls=document.get("tls", "acme"),
@@ -150,6 +152,25 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
         unsupported=_unsupported(document),
         document=document,
         rev=rev,
+    )
+
+
+def _backup(volume: str, b: Document) -> Backup:
+    url = b.get("url", "")
+    return Backup(
+        volume=volume,
+        bucket=b.get("bucket", ""),
+        url=url if isinstance(url, str) else "",
+        url_secret=_mapping(url).get("secret", ""),
+        access_key=_mapping(b.get("access_key")).get("secret", ""),
+        secret_key=_mapping(b.get("secret_key")).get("secret", ""),
+        password=_mapping(b.get("password")).get("secret", ""),
+        every=seconds(b.get("every", "1d")),
+        keep=b.get("keep", 7),
+        test=seconds(b.get("test", "30d")),
+        stop=b.get("stop", False),
+        pre=_command(b.get("pre")),
+        post=_command(b.get("post")),
     )
 
 

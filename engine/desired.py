@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from automator67.engine.tiers import Tier
+from automator67.engine.volumes import Backup, Volume
 from automator67.engine.windows import Maintenance, Window
 
 Runtime = Literal["docker", "process"]
@@ -82,14 +83,6 @@ class Update:
     """Canary: per cent of the requests."""
     promote_after: float | None = None
     """Canary: promoted after this long; None: when a person says so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """Named data of an app, mounted at ``path``; it survives prune and redeploy."""
-
-    name: str
-    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +162,8 @@ class App:
     update: Update = Update()
     depends_on: tuple[str, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    backups: tuple[Backup, ...] = ()
+    failover: Literal["wait", "restore"] = "wait"
     domains: tuple[str, ...] = ()
     sites: tuple[Site, ...] = ()
     tls: Literal["acme", "internal"] = "acme"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from automator67.engine.desired import Runtime
+from automator67.engine.volumes import VolumeFacts
 from automator67.schemas.messages.policy import NOTHING, Policy
 
 InstancePhase = Literal["pending", "pulling", "starting", "running", "exited", "paused", "failed", "missing"]
@@ -92,6 +93,8 @@ class NodeView:
     """The port of its proxy; 0: it has none."""
     fingerprint: str = ""
     """The SHA-256 of its proxy's certificate."""
+    tools: frozenset[str] = frozenset()
+    """Programs found there that some tasks need, such as restic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,3 +187,5 @@ class Observed:
     """By image: what was built of sources, or is to be."""
     canaries: Mapping[str, Canary] = field(default_factory=dict)
     """By app: the revision that was last tried with a share of the requests."""
+    volumes: VolumeFacts = field(default_factory=VolumeFacts)
+    """Where volumes are, which snapshots there are, what is done with them."""

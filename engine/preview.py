@@ -22,7 +22,7 @@ def observed_from_store(store: Store, desired: Desired, now: float) -> Observed:
         i = load_intents(tx)
         views = _views(tx, desired.nodes, now)
     return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, confirmed=i.confirmed, builds=i.builds,
-                    canaries=i.canaries)  # fmt: skip
+                    canaries=i.canaries, volumes=i.volumes)  # fmt: skip
 
 
 def settled_from_store(store: Store, desired: Desired) -> Desired:

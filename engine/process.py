@@ -48,6 +48,8 @@ from automator67.engine.source import SourceError, open_source
 from automator67.engine.steering import Steering
 from automator67.engine.store.database import Store, StoreUnavailable, open_store
 from automator67.engine.store.facts import set_fact
+from automator67.engine.volume_actions import VolumeActions
+from automator67.engine.volume_desk import VolumeDesk
 
 log = logging.getLogger("automator67.engine")
 
@@ -102,6 +104,10 @@ class Engine:
         )  # fmt: skip
         self._fleet = Fleet(self._desk)
         self._place_tasks = PlaceTasks(self._broker, self._fleet.place, self._redacted)
+        self._volumes = VolumeDesk(
+            store, self._broker, self._keyring, self._redactor, vault=lambda: self._reconciler.vault,
+            node_key=self._registry.key, views=self._views, changed=self._read_anew, clock=steady_now,
+        )  # fmt: skip
         self._looked = self._noted = 0.0
 
     async def serve(self) -> None:
@@ -122,7 +128,7 @@ class Engine:
         steering = Steering(self._reconciler, self._loop, rollbacks)
         actions = Actions(
             self._sync, self._token, self._revoke, self._logs, exec_handler(self._exec),
-            steering.promote, steering.roll_back,
+            steering.promote, steering.roll_back, VolumeActions(self._volumes, self._store, steady_now).ask,
         )  # fmt: skip
         control = Control(self._options.state / "control.sock", actions)
         waker = Waker(self._options.state)
@@ -146,6 +152,7 @@ class Engine:
             waker.close()
             await control.stop()
             await self._origins.stop()
+            await self._volumes.stop()
             await endpoint.stop()
             if passes is not None:
                 passes.cancel()
@@ -163,6 +170,8 @@ class Engine:
         if self._reconciler.settled is not None:
             self._origins.note(self._reconciler.settled, self._reconciler.intents())
             self._events.call_soon_threadsafe(self._origins.work, self._reconciler.settled)
+            self._volumes.note(self._reconciler.settled, self._reconciler.intents())
+            asyncio.run_coroutine_threadsafe(self._volumes.work(), self._events)
         self._looked = now
         self._poster.wake()
         return outcome
@@ -191,6 +200,7 @@ class Engine:
             self._loop.request("a node's silence")
         try:
             await asyncio.to_thread(self._registry.flush)
+            await self._volumes.tick()
             if self._looked - self._noted >= NOTE_SECONDS or not self._noted:
                 await asyncio.to_thread(self._note, self._looked)
         except StoreUnavailable as error:

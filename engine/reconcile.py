@@ -204,7 +204,7 @@ class Reconciler:
             self._unsettled = not self._settled(views, now)
         settled = not self._unsettled
         return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, settled, self._started, i.confirmed,
-                        i.builds, i.canaries)  # fmt: skip
+                        i.builds, i.canaries, i.volumes)  # fmt: skip
 
     def _settled(self, views: Mapping[str, NodeView], now: float) -> bool:
         """Whether an engine that found its store empty may start things.

@@ -176,8 +176,23 @@ def _volumes(volumes: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
         if isinstance(backup, Mapping) and ("bucket" in backup) == ("url" in backup):
             text = "a backup goes to exactly one of bucket and url"
             yield Finding("contradiction", ("volumes", n, "backup"), text, "write for example bucket: backups")
+        elif isinstance(backup, Mapping):
+            yield from _backup(n, backup)
         names.add(volume["name"])
         paths.add(path)
+
+
+def _backup(n: int, backup: Mapping[str, Any]) -> Iterator[Finding]:
+    where = ("volumes", n, "backup")
+    if backup.get("stop") and ("pre" in backup or "post" in backup):
+        text = "pre and post run in the app's copy, which stop: true ends"
+        yield Finding("contradiction", (*where, "stop"), text, "take one or the other")
+    if ("access_key" in backup) != ("secret_key" in backup):
+        yield Finding("contradiction", where, "access_key and secret_key belong together", "give both, as secrets")
+    url = backup.get("url")
+    if isinstance(url, str) and url.startswith("s3") and "access_key" not in backup:
+        text = "an S3 URL that is no secret has no keys in it"
+        yield Finding("contradiction", (*where, "url"), text, "write access_key: {secret: NAME} and secret_key: too")
 
 
 def _files(value: Mapping[str, Any]) -> Iterator[Finding]:

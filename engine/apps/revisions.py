@@ -18,13 +18,13 @@ from automator67.engine.desired import (
     SecretUse,
     Source,
     Update,
-    Volume,
 )
+from automator67.engine.volumes import Volume
 
 _SKIP = frozenset({"name", "origin", "env", "health", "place", "update", "volumes", "files", "secrets", "access"}) | {
     "source", "policy",
     # The names of an app and who may pass are those of the present commit, whichever revision runs.
-    "sites", "tls", "allow", "basic",
+    "sites", "tls", "allow", "basic", "backups", "failover",
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "inspect": "inspect:command",
     "logs": "logs:command",
     "exec": "exec:command",
+    "backup": "backup:command",
     "promote": "promote:command",
     "revisions": "revisions:command",
     "rollback": "rollback:command",

@@ -35,6 +35,7 @@ class Report:
     address: str = ""
     proxy: int = 0
     fingerprint: str = ""
+    tools: frozenset[str] = frozenset()
 
 
 def read_report(node: str, message: Mapping[str, Any], now: float, before: Report | None = None) -> Report:
@@ -69,6 +70,7 @@ def read_report(node: str, message: Mapping[str, Any], now: float, before: Repor
         str(message.get("agent", {}).get("address", "")),
         int(edge.get("proxy", 0)),
         str(edge.get("fingerprint", "")),
+        frozenset(str(tool) for tool in message.get("tools", ())),
     )
 
 
@@ -82,7 +84,7 @@ def view_of(
         name, state, reason, seen, fresh and report is not None, r.cpu, r.memory, r.disk,
         float(usage.get("cpu", 0)), int(usage.get("memory", 0)), int(usage.get("disk", 0)),
         r.runtimes, r.instances, r.foreign, volumes=r.volumes, failures=failures, policy=r.policy, applied=r.applied,
-        address=r.address, proxy=r.proxy, fingerprint=r.fingerprint,
+        address=r.address, proxy=r.proxy, fingerprint=r.fingerprint, tools=r.tools,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from automator67.engine.desired import App, Desired
 from automator67.engine.nodes.eligibility import misplaced
 from automator67.engine.nodes.placement import Decision, Ledger, explain
 from automator67.engine.observed import Observed, Revision
+from automator67.engine.plan.backups import backup_troubles
 from automator67.engine.plan.describe import describe
 from automator67.engine.plan.found import Pass
 from automator67.engine.plan.model import Action, Blocked, Change, Plan
@@ -34,6 +35,7 @@ def plan(desired: Desired, observed: Observed, now: float) -> Plan:
     gone = [n for n in p.copies if n not in desired.apps]
     gone += [n for n in observed.deployed if n not in desired.apps and n not in p.copies]
     _remove(p, dependants_first({n: _depends_on(observed.deployed.get(n)) for n in gone}))
+    p.blocked += backup_troubles(p)
     if not observed.settled:
         p.wake(now + SETTLE_LOOK_SECONDS)
     for other in desired.others:

@@ -65,10 +65,18 @@ class Delivery:
         if box is None:
             plain = json.dumps(contents_of_revision(app, vault), separators=(",", ":")).encode()
             info = b"automator67 instance 1\0" + "\0".join((vault.cloud, node, instance)).encode()
-            box = base64.b64encode(_SUITE.encrypt(plain, _public(node, node_key), info)).decode()
+            box = encrypted(plain, node, node_key, info)
         self._used[key] = box
         told = {"login": login[:12]} if login else {}
         return {"to": to, "files": [f.path for f in app.files], "box": box} | told
+
+
+def encrypted(plain: bytes, node: str, node_key: bytes, info: bytes) -> str:
+    """Return a box (base64) that only a node opens, and only as what ``info`` says it is. Raises SecretError.
+
+    ``node_key``: of the node's certificate (DER, SPKI).
+    """
+    return base64.b64encode(_SUITE.encrypt(plain, _public(node, node_key), info)).decode()
 
 
 def _public(node: str, der: bytes) -> ec.EllipticCurvePublicKey:

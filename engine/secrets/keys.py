@@ -2,6 +2,7 @@
 
     STATE/secrets/key-0001      a private key, mode 0600; the highest number is the present one
     STATE/secrets/fingerprint   the key under which values are fingerprinted; it stays when keys are replaced
+    STATE/secrets/backups       what the passwords of backups are made of for which none is named; it stays, too
     STATE/secrets/age.txt       age identities for SOPS files, put there by a person
 
 A file appears complete or not at all, and under a name that only one process can give: a crash at any instant, or
@@ -10,6 +11,7 @@ two commands at once, leave one valid key.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import hmac
@@ -161,6 +163,15 @@ class Keyring:
         if not self._mac_key:
             self._mac_key = self._once("fingerprint", secrets.token_bytes(32))
         return hmac.new(self._mac_key, name.encode() + b"\0" + value, hashlib.sha256).hexdigest()[:32]
+
+    def backup_password(self, repository: str) -> str:
+        """Return the password of a backup for which nobody named one: 43 characters, always the same for its name.
+
+        HMAC-SHA256 under a key that only this directory has. Raises SecretError.
+        """
+        key = self._once("backups", secrets.token_bytes(32))
+        made = hmac.new(key, b"automator67 backup 1\0" + repository.encode(), hashlib.sha256).digest()
+        return base64.urlsafe_b64encode(made).decode().rstrip("=")
 
     def _make(self, number: int) -> PrivateKey:
         key = PrivateKey.new()

@@ -13,6 +13,8 @@ from automator67.engine.observed import Assignment, Build, Canary, Hold, Revisio
 from automator67.engine.plan.model import Action
 from automator67.engine.store.origins import load_builds
 from automator67.engine.store.tables import actions, assignments, canaries, confirmations, holds, revisions
+from automator67.engine.store.volumes import load_volumes
+from automator67.engine.volumes import VolumeFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Intents:
     open_actions: tuple[OpenAction, ...]
     builds: Mapping[str, Build] = field(default_factory=dict)
     canaries: Mapping[str, Canary] = field(default_factory=dict)
+    volumes: VolumeFacts = field(default_factory=VolumeFacts)
 
 
 def load_intents(tx: Connection) -> Intents:
@@ -80,6 +83,7 @@ def load_intents(tx: Connection) -> Intents:
         ),
         load_builds(tx),
         {r.app: Canary(r.app, r.rev, r.admitted_at, r.promoted_at) for r in tx.execute(select(canaries))},
+        load_volumes(tx),
     )
 
 

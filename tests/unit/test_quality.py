@@ -19,7 +19,7 @@ TOP = {
 }  # fmt: skip
 MAX_LINES = 300
 MAX_TEST_LINES = 600
-LONGER = {"agent/resident.py": 320}
+LONGER = {"agent/resident.py": 325}
 """Modules that may be longer, and by how much: the one loop that joins the agent's parts."""
 
 

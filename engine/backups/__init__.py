@@ -1,0 +1,1 @@
+"""Backups of volumes: what is due, where it goes."""
