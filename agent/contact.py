@@ -15,8 +15,7 @@ from automator67.agent.wakeup import WakeUp
 class Contact:
     """Both ways of talking to the engine, and what their answers say of the engine and of this node.
 
-    ``clock_offset`` is how far the engine's clock is ahead of this node's, in seconds; ``lease_until`` when the lease
-    that the engine gave ends, on CLOCK_BOOTTIME.
+    ``clock_offset`` is how far the engine's clock is ahead of this node's, in seconds.
     """
 
     def __init__(
@@ -32,7 +31,6 @@ class Contact:
         self._wakeup: WakeUp | None = None
         self._trouble = ""
         self.clock_offset = 0.0
-        self.lease_until = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -74,9 +72,6 @@ class Contact:
                 self._wakeup.reconnect()
         if isinstance(answer.get("server_time"), int | float):
             self.clock_offset = answer["server_time"] - time.time()
-        if isinstance(answer.get("lease_s"), int | float):
-            # The lease runs from when the heartbeat was sent, on a clock that no one can set.
-            self.lease_until = answer["sent"] + answer["lease_s"]
         if answer.get("renew"):
             self._renewal.want()
         if self._wakeup is not None and isinstance(answer.get("rev"), str) and answer["rev"]:

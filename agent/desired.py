@@ -79,6 +79,7 @@ def _wanted(f: _Fields) -> Wanted:
         user=f.word("user", _USER),
         tree=f.optional_name("tree"),
         sealed=None if f.doc.get("sealed") is None else _sealed(_Fields(f"{f.where}.sealed", f.doc["sealed"])),
+        fence=f.flag("fence"),
         access=_access(_Fields(f"{f.where}.access", f.doc.get("access") or {})),
     )
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from automator67.agent import box, naming
-from automator67.agent.drift import DOCKER_RESTART
+from automator67.agent.drift import docker_restart
 from automator67.agent.model import Step, Wanted
 from automator67.schemas.messages.policy import DROPPED_CAPABILITIES
 
@@ -59,7 +59,7 @@ def create_args(w: Wanted, state: str, cloud: str, node: str, prefix: str) -> di
             }
             for v in w.volumes
         ],
-        "restart": DOCKER_RESTART[w.restart],
+        "restart": docker_restart(w),
         "stop_timeout": math.ceil(w.stop_timeout),
         "user": w.user,
         "secrets": box.request(w, state, cloud, node),
@@ -76,4 +76,4 @@ def create_args(w: Wanted, state: str, cloud: str, node: str, prefix: str) -> di
 
 def update_args(w: Wanted, container: str) -> dict[str, Any]:
     """Return the arguments of the worker's ``update`` job, which sets the limits back to what is wanted."""
-    return {"container": container, "memory": w.memory, "cpu": w.cpu, "restart": DOCKER_RESTART[w.restart]}
+    return {"container": container, "memory": w.memory, "cpu": w.cpu, "restart": docker_restart(w)}

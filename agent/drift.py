@@ -5,8 +5,12 @@ from __future__ import annotations
 from automator67.agent.model import Seen, Wanted
 from automator67.agent.naming import container_name
 
-# What the Docker Engine calls the restart policies.
-DOCKER_RESTART = {"always": "unless-stopped", "on-failure": "on-failure", "no": "no"}
+_DOCKER_RESTART = {"always": "unless-stopped", "on-failure": "on-failure", "no": "no"}
+
+
+def docker_restart(w: Wanted) -> str:
+    """Return what the Docker Engine calls an instance's restart policy; what needs a lease it must not start itself."""
+    return "no" if w.fence else _DOCKER_RESTART[w.restart]
 
 
 def drift(w: Wanted, seen: Seen | None, made: bool, prefix: str) -> tuple[str, ...]:
@@ -43,8 +47,8 @@ def changed_limits(w: Wanted, seen: Seen) -> list[str]:
         found.append(f"memory limit is {_mebibytes(seen.memory)}, not {_mebibytes(w.memory)}")
     if abs(seen.cpu - w.cpu) > 1e-6:
         found.append(f"cpu limit is {_cores(seen.cpu)}, not {_cores(w.cpu)}")
-    if seen.restart != DOCKER_RESTART[w.restart]:
-        found.append(f"restart policy is {seen.restart or 'none'}, not {DOCKER_RESTART[w.restart]}")
+    if seen.restart != docker_restart(w):
+        found.append(f"restart policy is {seen.restart or 'none'}, not {docker_restart(w)}")
     return found
 
 

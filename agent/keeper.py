@@ -60,6 +60,7 @@ class Keeper:
         self.desired: Desired | None = None
         self.may_remove = True
         self.held: dict[str, str] = {}
+        self.withheld: frozenset[str] = frozenset()
         self.snapshot: Snapshot | None = None
         self.events: list[dict[str, Any]] = []
         self._flights: dict[str, _InFlight] = {}
@@ -103,7 +104,7 @@ class Keeper:
         seen = self.snapshot.seen if self.snapshot else ()
         if self._processes is not None:
             seen += self._processes.seen()
-        busy = set(self._flights)
+        busy = set(self._flights) | self.withheld
         if self.desired is not None and self._ticket_seen < self._adoptable_ticket:
             # Whether the container to adopt exists has not been looked at yet.
             busy |= {w.id for w in self.desired.instances if w.adopt}
@@ -186,13 +187,14 @@ class Keeper:
             return
         for instance in self._processes.check():
             seen = next((s for s in self._processes.seen() if s.instance == instance), None)
-            if seen is None or instance in self._flights:
-                continue
-            before = self._retries.get(instance)
-            if time.time() - seen.started >= STEADY:
-                before = None
-            self._retries[instance] = after_failure(before, how_it_ended(seen), time.monotonic(), chance())
-            self.event(instance, "ended", how_it_ended(seen))
+            if seen is not None and instance not in self._flights:
+                self.note_end(seen)
+
+    def note_end(self, seen: Seen) -> None:
+        """Let what ended by itself wait before it runs again."""
+        before = self._retries.get(seen.instance) if time.time() - seen.started < STEADY else None
+        self._retries[seen.instance] = after_failure(before, how_it_ended(seen), time.monotonic(), chance())
+        self.event(seen.instance, "ended", how_it_ended(seen))
 
     def forget_failures(self, now: float) -> None:
         """Forget what failed for instances that have been running steadily since, and for those nobody wants."""
@@ -252,7 +254,7 @@ class Keeper:
             self._retries.pop(step.instance, None)
             self.memory.made.discard(step.instance)
             self.event(step.instance, "removed", step.reason)
-        elif step.runtime == "docker":
+        elif step.runtime == "docker" and step.kind != "start":
             # Of a process that keeps ending, the failures are forgotten only once it runs steadily.
             self._retries.pop(step.instance, None)
 

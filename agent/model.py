@@ -91,6 +91,8 @@ class Wanted(NamedTuple):
     """What the source of a process is called by the engine; it is its working directory."""
     sealed: Sealed | None = None
     access: Access = Access()
+    fence: bool = False
+    """It runs only under a lease of the engine (lease.py), and only the agent starts it, never the Docker Engine."""
 
 
 class Desired(NamedTuple):

@@ -17,6 +17,7 @@ from automator67.agent.desired import DesiredError
 from automator67.agent.docker_http import DockerApi
 from automator67.agent.docker_watch import DockerWatch
 from automator67.agent.edges import Edges
+from automator67.agent.fencing import Fencing
 from automator67.agent.helper import Answer, Helper, Progress
 from automator67.agent.image_tasks import ImageTasks
 from automator67.agent.keeper import Keeper
@@ -77,7 +78,8 @@ class Resident:
         prefix = options.prefix or naming.default_prefix(member.cloud)
         docker, process = offered(options.runtime, os.path.exists(options.docker_socket))
         self._api = DockerApi(options.docker_socket)
-        self._helper = Helper(options.docker_socket if docker else "", post)
+        socket = options.docker_socket if docker else ""
+        self._helper = Helper(socket, post)
         self._processes = Processes(options.state, member.cloud, member.node, prefix, post) if process else None
         self._watch: DockerWatch | None = None
         if docker:
@@ -86,6 +88,7 @@ class Resident:
         self._policy = PolicyFile(options.policy, options.docker_socket, self._helper, say)
         self._keeper = Keeper(member, prefix, memory, self._helper, self._watch, self._processes, self._policy, say,
                               options.state)  # fmt: skip
+        self._fencing = Fencing(options.state, member, socket, self._keeper, self._helper, say)
         launch_doc = self._processes.probe_document if self._processes is not None else lambda _w, _c: None
         self._probes = Probes(self._api, launch_doc, post)
         self._reporter = Reporter(self._keeper, self._probes, self._processes, disk_path(options.state))
@@ -162,7 +165,7 @@ class Resident:
             for answer in self._helper.tick(now):
                 self._answered(answer)
         self._keeper.may_remove = self._last.kept
-        dues = [self._keeper.converge(now), self._helper.next_tick()]
+        dues = [self._fencing.tick(now), self._keeper.converge(now), self._helper.next_tick()]
         pairs = self._keeper.look().pairs
         dues.append(self._probes.update(pairs, now))
         dues.append(self._policy.tick(now))
@@ -281,7 +284,7 @@ class Resident:
         # Whatever it says, work is about to come.
         self._helper.warm_up()
         try:
-            desired = self._last.take(doc, raw, self._keeper.desired)
+            desired = self._last.take(doc, raw, self._fencing.desired)
         except DesiredError as e:
             self._say_new(f"the engine's desired state cannot be understood and changes nothing: {e}")
             self._reporter.conditions.add("desired_state_refused")
@@ -292,11 +295,12 @@ class Resident:
             self._want(desired)
 
     def _want(self, desired: Desired) -> None:
-        self._keeper.want(desired)
+        self._fencing.want(desired)
         self._edges.want(desired.node, desired.edge)
 
     def _beat_answered(self, answer: dict[str, Any], report: dict[str, Any]) -> None:
         self._contact.answered(answer)
+        self._fencing.granted(answer)
         self._reporter.acknowledged(report)
         self._reporter.address = self._link.local_address
 

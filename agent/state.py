@@ -4,6 +4,7 @@ identity.pem     private key and certificate of this node
 ca.pem           the engine's CA, which is all this node trusts
 agent.json       where the engine is, which node and cloud this is; written last when joining
 desired.sealed   the last desired state, AES-256-GCM
+lease.json       what must not run twice, and until when it may run; for this boot of the machine only
 memory.json      ids that have existed here, adopted containers, images in use; no secret
 instances/ID/    of the process runtime: process.json, logs, working directory
 volumes/NAME/    of the process runtime
@@ -80,6 +81,17 @@ def read_json(path: str) -> dict[str, Any] | None:
 def write_json(path: str, doc: object) -> None:
     """Replace a JSON file in one instant. Raises OSError."""
     write_private(path, json.dumps(doc, separators=(",", ":")).encode())
+
+
+def write_quickly(path: str, doc: object) -> None:
+    """Replace a JSON file in one instant, for this boot of the machine only. Raises OSError."""
+    new = f"{path}.new"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, json.dumps(doc, separators=(",", ":")).encode())
+    finally:
+        os.close(fd)
+    os.rename(new, path)
 
 
 def make_directory(path: str) -> None:

@@ -25,6 +25,8 @@ class Capabilities:
     """Whether apps may ask for something of the machine; then its owner decides."""
     builds: bool = False
     """Whether images that nodes build can be brought there."""
+    fences: bool = False
+    """Whether what must not run twice is surely stopped when the engine is not heard."""
     counts_passes: bool = False
     """Whether ``health.healthy_after`` may be more than 1."""
     files: bool = False
@@ -49,6 +51,7 @@ CAPABILITIES: Mapping[str, Capabilities] = {
         adopts=True,
         access=True,
         builds=True,
+        fences=True,
         counts_passes=True,
         files=True,
         logins=True,
@@ -80,6 +83,8 @@ def unfit(kind: str, app: App) -> str:
         return f"kind {kind} replaces copies by itself: update.strategy {app.update.strategy} is only for agents"
     if app.volumes and not able.volumes:
         return f"kind {kind} may restart a copy on another machine, without its volumes"
+    if app.exclusive and not able.fences:
+        return f"kind {kind} cannot make sure that a copy has ended (exclusive)"
     if app.adopt is not None and not able.adopts:
         return f"kind {kind} takes over no container by name (adopt)"
     if app.access != Access() and not able.access:

@@ -19,12 +19,12 @@ from automator67.engine.desired import (
     Runtime,
     SecretFile,
     SecretRef,
-    Settings,
     Site,
     Source,
     Update,
     revision_hash,
 )
+from automator67.engine.settings import Settings
 from automator67.engine.volumes import Backup, Volume
 from automator67.engine.windows import Maintenance
 from automator67.schemas.units import seconds, size_bytes
@@ -50,6 +50,7 @@ def settings_of(document: Document) -> Settings:
         failing_after=seconds(beat.get("failing_after", (suspect + unavailable) / 2)),
         unavailable_after=unavailable,
         recover_after=seconds(beat.get("recover_after", interval)),
+        lease=seconds(beat.get("lease", unavailable + 1.5 * interval)),
         document=document,
     )
 
@@ -139,6 +140,7 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
         tls=document.get("tls", "acme"),
         allow=tuple(_mapping(document.get("auth")).get("allow", ())),
         basic=tuple((p["user"], SecretRef(p["password"]["secret"])) for p in _basic(document)),
+        exclusive=document.get("exclusive", False),
         drift=document.get("drift", "repair"),
         adopt=name if adopt is True else adopt or None,
         restart=document.get("restart", "always"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from automator67.engine.observed import Health, InstancePhase, Observed
 
 LOST_STATES = frozenset({"unavailable", "revoked"})
+FENCE_MARGIN = 5.0
+"""How much longer than a lease the engine waits, in seconds: what a node needs to kill, and for clocks that differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,8 @@ class Copy:
     ``assigned``: False for one that was found by its stamp without a recorded intent. ``stopping``: the intent is
     that it stops. ``draining``: it takes no new requests since ``draining_since``. ``lost``: its node cannot be relied
     on any more. ``known``: its node has reported since the engine started; ``present``: it was in that report.
-    ``since``: when it was assigned. Times are seconds since the epoch.
+    ``since``: when it was assigned. ``fenced_at``: when its node must have stopped it, if it must not run twice and
+    the node hears nothing of the engine. Times are seconds since the epoch.
     """
 
     instance: str
@@ -40,6 +44,7 @@ class Copy:
     drift: tuple[str, ...] = ()
     adopt: str | None = None
     draining_since: float = 0.0
+    fenced_at: float = math.inf
 
     @property
     def healthy(self) -> bool:
@@ -66,6 +71,7 @@ def join(observed: Observed) -> Mapping[str, list[Copy]]:
     reported = {(i.id, view.name): i for view in observed.nodes.values() if view.reported for i in view.instances}
     lost = {view.name for view in observed.nodes.values() if view.state in LOST_STATES}
     known = {view.name for view in observed.nodes.values() if view.reported}
+    fenced = {view.name: view.lease_until + FENCE_MARGIN for view in observed.nodes.values()}
     copies: dict[str, list[Copy]] = {}
     for a in observed.assignments:
         i = reported.pop((a.instance, a.node), None)
@@ -76,7 +82,7 @@ def join(observed: Observed) -> Mapping[str, list[Copy]]:
             draining_since=a.draining_since,
             phase=i.phase if i else "pending", health=i.health if i else "none",
             healthy_since=i.healthy_since if i else 0.0, detail=i.detail if i else "",
-            drift=i.drift if i else (),
+            drift=i.drift if i else (), fenced_at=fenced.get(a.node, math.inf),
         )  # fmt: skip
         copies.setdefault(a.app, []).append(copy)
     for (_, node), i in reported.items():
@@ -84,6 +90,7 @@ def join(observed: Observed) -> Mapping[str, list[Copy]]:
             i.id, i.app, i.slot, i.rev, node, i.epoch,
             assigned=False, lost=node in lost, known=True, present=True, since=i.since,
             phase=i.phase, health=i.health, healthy_since=i.healthy_since, detail=i.detail, drift=i.drift,
+            fenced_at=fenced[node],
         )  # fmt: skip
         copies.setdefault(i.app, []).append(copy)
     return copies

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from automator67.engine.settings import Settings
 from automator67.engine.tiers import Tier
 from automator67.engine.volumes import Backup, Volume
 from automator67.engine.windows import Maintenance, Window
@@ -171,6 +172,8 @@ class App:
     """Networks that may pass the gateway; empty: all."""
     basic: tuple[tuple[str, SecretRef], ...] = ()
     """People who may pass, with the hash of their password; empty: nobody is asked."""
+    exclusive: bool = False
+    """Never two copies at the same time, not even for a moment: fenced by leases, and yet it moves to another node."""
     drift: Drift = "repair"
     adopt: str | None = None
     restart: Literal["always", "on-failure", "no"] = "always"
@@ -210,6 +213,11 @@ class App:
     def pinned(self) -> bool:
         """Whether the app stays on the node that holds its volumes, and must never run twice."""
         return bool(self.volumes)
+
+    @property
+    def alone(self) -> bool:
+        """Whether an old copy of a slot must have stopped before the next one starts."""
+        return self.pinned or self.exclusive
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,26 +268,11 @@ class Other:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What ``automator67.yaml`` says of the whole cloud."""
-
-    name: str = "home"
-    statuses_per_app: bool = False
-    max_deletions: int = 3
-    heartbeat: float = 30.0
-    suspect_after: float = 45.0
-    failing_after: float = 75.0
-    unavailable_after: float = 105.0
-    recover_after: float = 30.0
-    document: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Desired:
     """Everything one commit asks for."""
 
     commit: str
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     nodes: Mapping[str, Node] = field(default_factory=dict)
     apps: Mapping[str, App] = field(default_factory=dict)
     others: tuple[Other, ...] = ()

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from automator67.engine.convert import app_of, node_of, settings_of
-from automator67.engine.desired import App, Desired, Node, Origin, Other, Settings
+from automator67.engine.desired import App, Desired, Node, Origin, Other
 from automator67.engine.facts import shipped
 from automator67.engine.secrets.contents import bound
 from automator67.engine.secrets.vault import Opener, Vault
+from automator67.engine.settings import Settings
 from automator67.engine.tiers import known, tier_of
 from automator67.schemas.document import Document, read
 from automator67.schemas.kinds import FOLDERS, YAML_KINDS, classify

@@ -95,6 +95,8 @@ class NodeView:
     """The SHA-256 of its proxy's certificate."""
     tools: frozenset[str] = frozenset()
     """Programs found there that some tasks need, such as restic."""
+    lease_until: float = 0.0
+    """Until when, at the latest, it may run what must not run twice without hearing of the engine."""
 
 
 @dataclass(frozen=True, slots=True)

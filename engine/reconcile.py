@@ -18,7 +18,7 @@ from automator67.engine.apply import Work, work, write
 from automator67.engine.apps.revisions import from_spec
 from automator67.engine.apps.routes import edges
 from automator67.engine.apps.traffic import Share, traffic
-from automator67.engine.copies import Copy, join
+from automator67.engine.copies import LOST_STATES, Copy, join
 from automator67.engine.desired import App, Desired
 from automator67.engine.instances import desired_instances, place_part
 from automator67.engine.maintenance import in_force, next_change
@@ -263,5 +263,6 @@ class Reconciler:
         routes = edges(desired, observed.nodes, copies, shares, self._opened)
         self._delivery.begin()
         for node, instances in desired_instances(observed.assignments, nodes, app_of, seal).items():
-            self._registry.set_desired(node, desired.settings.name, instances, routes.get(node))
+            alive = observed.nodes[node].state not in LOST_STATES
+            self._registry.set_desired(node, desired.settings.name, instances, routes.get(node), alive=alive)
         crash.point("after-tell")

@@ -109,6 +109,9 @@ def _cloud(value: Mapping[str, Any]) -> Iterator[Finding]:
         text = "failing_after must lie between suspect_after and unavailable_after"
         hint = f"write for example {(suspect + unavailable) / 2:g}s"
         yield Finding("relation", ("heartbeat", "failing_after"), text, hint)
+    if "lease" in beat and seconds(beat["lease"]) < 3 * interval:
+        text = "a lease this short would end with two heartbeats that are lost, and stop what is exclusive"
+        yield Finding("relation", ("heartbeat", "lease"), text, f"write at least {3 * interval:g}s")
     if "recover_after" in beat and seconds(beat["recover_after"]) < interval:
         text = "a node cannot be steady for less than a heartbeat"
         yield Finding("relation", ("heartbeat", "recover_after"), text, f"write at least {interval:g}s")
@@ -143,6 +146,7 @@ def _app(value: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _commands(value)
     yield from _health(value)
     yield from _volumes(value.get("volumes", ()))
+    yield from _exclusive(value)
     yield from _files(value)
     yield from access_findings(value, frozenset(v["path"].rstrip("/") for v in value.get("volumes", ())))
     if isinstance(value.get("schedule"), str):
@@ -158,6 +162,20 @@ def _app(value: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("unsupported", ("tcp",), text, "write port: and domain: for HTTP, or publish it by other means")
     if value.get("adopt") and value.get("replicas", 1) > 1:
         yield Finding("contradiction", ("adopt",), "one container cannot be several replicas", "write replicas: 1")
+
+
+def _exclusive(value: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what contradicts that an app never runs twice."""
+    if not value.get("exclusive"):
+        return
+    if value.get("replicas", 1) > 1:
+        yield Finding("contradiction", ("replicas",), "an exclusive app runs once", "write replicas: 1, or remove it")
+    if (strategy := value.get("update", {}).get("strategy", "rolling")) != "rolling":
+        text = f"{strategy} runs two revisions side by side, and exclusive forbids it"
+        yield Finding("contradiction", ("update", "strategy"), text, "remove strategy")
+    if value.get("adopt"):
+        text = "a container that somebody else made may be started by somebody else"
+        yield Finding("contradiction", ("adopt",), text, "remove adopt, or exclusive")
 
 
 def _volumes(volumes: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ def tried_copies(app: App) -> int:
 
 def is_beside(app: App, copies: Sequence[Copy], canary: Canary | None, now: float) -> bool:
     """Whether a revision that was never proven has to be tried beside what runs, now."""
-    if app.update.strategy == "rolling" or app.pinned or not any(c.rev != app.rev and not c.stopping for c in copies):
+    if app.update.strategy == "rolling" or app.alone or not any(c.rev != app.rev and not c.stopping for c in copies):
         return False
     if app.update.strategy == "canary":
         return canary is None or canary.rev != app.rev or not canary.promoted_at

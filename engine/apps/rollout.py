@@ -51,7 +51,7 @@ def roll(
         return out
     out.actions += [step("resume", c, "it is wanted again") for _, c in sorted(good.items()) if c.draining]
     held: dict[int, Copy] = {}
-    if app.pinned:
+    if app.alone:
         restart_in_place(app, copies, good, bad, ready, now=now, told_since=told_since, place=place, gate=gate, out=out)
     else:
         bad, held = swap(app, copies, good, bad, gate, in_place, misplaced, out.actions)

@@ -38,7 +38,7 @@ def traffic(app: App, copies: Sequence[Copy], canary: Canary | None = None) -> t
         return _equal([c for c in up if not c.stopping] or up)
     new = [c for c in staying if c.rev == app.rev]
     old = [c for c in staying if c.rev != app.rev]
-    if not (new and old) or app.update.strategy == "rolling" or app.pinned:
+    if not (new and old) or app.update.strategy == "rolling" or app.alone:
         return _equal(staying)
     if app.update.strategy == "blue-green":
         return _equal(old)

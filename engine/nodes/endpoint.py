@@ -34,7 +34,6 @@ MAX_BODY = 2**20
 MAX_WAIT = 55.0
 KEEP_SECONDS = 5.0
 """An idle connection costs memory for longer than a handshake costs time: agents make a new one per heartbeat."""
-LEASE_SECONDS = 150.0
 BEATS_PER_SECOND = 50.0
 """Above this rate over all agents, heartbeats are spread further apart."""
 SOON_SECONDS = 1.0
@@ -211,10 +210,10 @@ class Endpoint:
         desired = self._registry.desired(node)
         # Until the engine knows what the node should run, it wants to hear from it again at once.
         every = max(self._heartbeat(), len(self._held) / BEATS_PER_SECOND)
-        self._registry.paced(node, every)
-        spread = every if desired else SOON_SECONDS
+        lease = self._registry.answers(node, every)
+        spread = every if desired and lease else SOON_SECONDS
         answer = {
-            "proto": 1, "rev": desired.rev if desired else "", "lease_s": LEASE_SECONDS,
+            "proto": 1, "rev": desired.rev if desired else "", "lease_s": lease,
             "next_s": round(spread * random.uniform(0.9, 1.1), 2), "server_time": self._clock(), "renew": False,  # noqa: S311
         }  # fmt: skip
         return web.json_response(answer)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import cast, get_args
 
 from automator67.engine.desired import Node
 from automator67.engine.instances import NodeDesired
 from automator67.engine.nodes.eligibility import remark
 from automator67.engine.nodes.judgement import Signs, Standing
 from automator67.engine.nodes.punctuality import Punctuality
-from automator67.engine.nodes.reading import Report
+from automator67.engine.nodes.reading import Report, read_report
+from automator67.engine.observed import NodeState
 from automator67.engine.store.nodes import NodeRecord
 
 RARE, NEVER = 1e-2, 1e-6
@@ -37,8 +39,23 @@ class Entry:
     punctual: Punctuality = field(default_factory=Punctuality)
     every: float = 0.0
     """How often the agent was told to report; 0: not told yet by this engine."""
+    lease_until: float = 0.0
+    """Monotonic time until which a lease may be held."""
+    lapsed: bool = True
+    """A pass saw it lost, or none has looked yet: what must not run twice may be elsewhere, and it gets no lease."""
     dirty: bool = False
     saved: float = 0.0
+
+
+def remembered(record: NodeRecord, now: float, mono: float) -> Entry:
+    """Return what the store remembers of a node; ``now`` and ``mono`` are the same instant by two clocks."""
+    entry = Entry(record)
+    if record.state in get_args(NodeState):
+        entry.standing = Standing(cast(NodeState, record.state), record.state_reason, mono)
+    if record.last_seen:
+        entry.seen = mono - max(0.0, now - record.last_seen)
+        entry.report = read_report(record.name, record.report, now) if record.report else None
+    return entry
 
 
 def signs_of(entry: Entry | None, mono: float) -> Signs:
@@ -61,6 +78,14 @@ def heard(entry: Entry, mono: float) -> None:
         # A silence that was found to be the node's or the engine's absence says nothing of lost heartbeats.
         entry.punctual = entry.punctual.after(mono - entry.seen, entry.every)
     entry.seen = mono
+
+
+def grant(entry: Entry, mono: float, seconds: float) -> float:
+    """Return for how many seconds a node that is heard now may run what must not run twice; 0: nothing is granted."""
+    if entry.lapsed:
+        return 0.0
+    entry.lease_until = max(entry.lease_until, mono + seconds)
+    return seconds
 
 
 def told(verdict: Standing, node: Node | None, entry: Entry | None) -> Standing:

@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from automator67.engine.desired import Settings
 from automator67.engine.observed import NodeState
+from automator67.engine.settings import Settings
 from automator67.schemas.units import human_seconds
 
 BROKEN_SECONDS = 0.5

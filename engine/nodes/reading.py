@@ -76,7 +76,7 @@ def read_report(node: str, message: Mapping[str, Any], now: float, before: Repor
 
 def view_of(
     name: str, report: Report | None, usage: Mapping[str, Any], state: NodeState, reason: str, seen: float,
-    *, fresh: bool, failures: int = 0,
+    *, fresh: bool, failures: int = 0, lease_until: float = 0.0,
 ) -> NodeView:  # fmt: skip
     """Return the node as plans see it."""
     r = report or Report()
@@ -84,7 +84,7 @@ def view_of(
         name, state, reason, seen, fresh and report is not None, r.cpu, r.memory, r.disk,
         float(usage.get("cpu", 0)), int(usage.get("memory", 0)), int(usage.get("disk", 0)),
         r.runtimes, r.instances, r.foreign, volumes=r.volumes, failures=failures, policy=r.policy, applied=r.applied,
-        address=r.address, proxy=r.proxy, fingerprint=r.fingerprint, tools=r.tools,
+        address=r.address, proxy=r.proxy, fingerprint=r.fingerprint, tools=r.tools, lease_until=lease_until,
     )  # fmt: skip
 
 

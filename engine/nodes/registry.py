@@ -10,23 +10,24 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast, get_args
+from typing import Any
 
-from automator67.engine.desired import Node, Settings
+from automator67.engine.copies import LOST_STATES
+from automator67.engine.desired import Node
 from automator67.engine.instances import NodeDesired, node_desired
 from automator67.engine.nodes.certificates import AGENT_LIFE, Identity
-from automator67.engine.nodes.entry import Entry, heard, told
+from automator67.engine.nodes.entry import Entry, grant, heard, remembered, told
 from automator67.engine.nodes.judgement import Standing
 from automator67.engine.nodes.reading import read_report, view_of
 from automator67.engine.nodes.watching import Watch
-from automator67.engine.observed import NodeState, NodeView
+from automator67.engine.observed import NodeView
+from automator67.engine.settings import Settings
 from automator67.engine.store.database import Store
 from automator67.engine.store.facts import add_events
 from automator67.engine.store.nodes import NodeRecord, node_records, put_nodes
 
 SAVE_SECONDS = 10.0
 """How often a node's last report is written when nothing in it matters to a plan."""
-_STATES: frozenset[str] = frozenset(get_args(NodeState))
 
 
 class IdentityRefused(Exception):
@@ -55,7 +56,8 @@ class Registry:
         self._lock = threading.RLock()
         self._nodes: dict[str, Entry] = {}
         self._events: list[tuple[float, str, str, str, str]] = []
-        self._watch = Watch(monotonic())
+        self._began = monotonic()
+        self._watch = Watch(self._began)
         self.woken: Callable[[str], None] = lambda _: None
 
     def load(self) -> None:
@@ -65,13 +67,7 @@ class Registry:
         now = self._clock()
         with self._lock:
             for record in records:
-                entry = Entry(record)
-                if record.state in _STATES:
-                    entry.standing = Standing(cast(NodeState, record.state), record.state_reason, self._monotonic())
-                if record.last_seen:
-                    entry.seen = self._monotonic() - max(0.0, now - record.last_seen)
-                    entry.report = read_report(record.name, record.report, now) if record.report else None
-                self._nodes[record.name] = entry
+                self._nodes[record.name] = remembered(record, now, self._monotonic())
 
     def enrolled(self, node: str, serial: str, expires: float) -> None:
         """A node joined, perhaps again: certificates of before are refused from now on."""
@@ -200,10 +196,11 @@ class Registry:
                 entry.record = replace(entry.record, connected=False)
                 entry.dirty = True
 
-    def paced(self, node: str, every: float) -> None:
-        """Note how often a node was told to report: its silence is measured by that."""
+    def answers(self, node: str, every: float) -> float:
+        """Note how often a node is told to report; return its lease in seconds, 0 for one that was given up."""
         with self._lock:
             self._nodes[node].every = every
+            return grant(self._nodes[node], self._monotonic(), self._watch.settings.lease)
 
     def tick(self) -> None:
         """Notice that the engine itself was away (stopped, suspended); call it about every second."""
@@ -228,15 +225,19 @@ class Registry:
             self._watch.follow(settings, nodes)
             now = self._clock()
             entries = {name: self._nodes.get(name) for name in sorted({*nodes, *self._nodes})}
-            verdicts = self._watch.judge(entries, self._monotonic())
-            return {n: self._view(n, e, told(verdicts[n], nodes.get(n), e), now) for n, e in entries.items()}
+            mono = self._monotonic()
+            verdicts = self._watch.judge(entries, mono)
+            # An engine of before may have given a lease just before this one began.
+            lease = now - mono + self._began + settings.lease
+            return {n: self._view(n, e, told(verdicts[n], nodes.get(n), e), now, lease) for n, e in entries.items()}
 
-    def _view(self, name: str, entry: Entry | None, verdict: Standing, now: float) -> NodeView:
+    def _view(self, name: str, entry: Entry | None, verdict: Standing, now: float, lease: float) -> NodeView:
         if entry is None:
             return NodeView(name, verdict.state, verdict.reason)
         if entry.trouble:
             text = entry.trouble if verdict.state in ("never", "healthy") else f"{verdict.reason}: {entry.trouble}"
             verdict = replace(verdict, reason=text)
+        entry.lapsed = entry.lapsed or verdict.state in LOST_STATES
         record = entry.record
         if (record.state, record.state_reason) != (verdict.state, verdict.reason):
             if record.state != verdict.state:
@@ -248,15 +249,19 @@ class Registry:
         return view_of(
             name, entry.report, record.report.get("usage", {}), verdict.state, verdict.reason or degraded,
             record.last_seen, fresh=entry.fresh, failures=len(verdict.falls),
+            lease_until=max(lease, now - self._monotonic() + entry.lease_until),
         )  # fmt: skip
 
     def set_desired(
-        self, node: str, cloud: str, instances: Sequence[Mapping[str, Any]], edge: Mapping[str, Any] | None = None
-    ) -> str:
-        """Set the complete desired state of a node; return its revision. What is the same wakes nobody."""
+        self, node: str, cloud: str, instances: Sequence[Mapping[str, Any]], edge: Mapping[str, Any] | None = None,
+        *, alive: bool = True,
+    ) -> str:  # fmt: skip
+        """Set the complete desired state of a node, seen ``alive`` or not; return its revision. News wakes it."""
         told = node_desired(node, cloud, instances, edge)
         with self._lock:
             entry = self._nodes.get(node)
+            if entry is not None and alive:
+                entry.lapsed = False
             if entry is None or (entry.desired is not None and entry.desired.rev == told.rev):
                 return told.rev
             entry.desired = told

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from automator67.engine.desired import Node, Settings
+from automator67.engine.desired import Node
 from automator67.engine.nodes.entry import Entry, signs_of
 from automator67.engine.nodes.judgement import Standing, Weather, judge_nodes
+from automator67.engine.settings import Settings
 
 DISTURBED_SECONDS = 5.0
 

@@ -26,11 +26,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from automator67.engine.clock import steady_now
-from automator67.engine.desired import Settings
 from automator67.engine.nodes.certificates import Authority
 from automator67.engine.nodes.endpoint import Endpoint
 from automator67.engine.nodes.registry import Registry
 from automator67.engine.nodes.tasks import TaskBroker
+from automator67.engine.settings import Settings
 from automator67.engine.store.database import open_store
 from tests.unit.test_certificates import csr
 

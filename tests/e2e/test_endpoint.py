@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import select
 
 from automator67.engine.clock import steady_now
-from automator67.engine.desired import Settings
 from automator67.engine.nodes.certificates import identity_of
 from automator67.engine.nodes.registry import IdentityRefused, Registry
+from automator67.engine.settings import Settings
 from automator67.engine.store.tables import events, join_tokens
 from tests.support.agents_endpoint import EndpointThread, Speaker
 from tests.support.cloud import wait_for

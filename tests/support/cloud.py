@@ -80,6 +80,10 @@ class Cloud:
         self.secret = secrets.token_hex(16)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.poll = "60s"
+        self.host = "127.0.0.1"
+        """Where the engine listens for agents."""
+        self.inside: dict[str, list[str]] = {}
+        """By node: what its agent is run by, such as ``ip netns exec NAME``."""
         self.own_names = False
         """Whether each node names its containers by itself: on one Docker Engine a copy can then move between them."""
         self._store: Store | None = None
@@ -153,7 +157,7 @@ class Cloud:
 
     def start_engine(self, **environment: str) -> subprocess.Popen[bytes]:
         """Start the engine and wait until it answers."""
-        argv = ["engine", "--repo", str(self.bare), "--listen", f"127.0.0.1:{self.listen}", "--poll", self.poll]
+        argv = ["engine", "--repo", str(self.bare), "--listen", f"{self.host}:{self.listen}", "--poll", self.poll]
         argv += ["--web", f"127.0.0.1:{self.web}"]
         process = self.start("engine", [sys.executable, "-m", "automator67.engine.cli", *argv], **environment)
         if "A67_CRASH_AT" not in environment:
@@ -189,8 +193,9 @@ class Cloud:
     def join(self, node: str) -> None:
         """Make a token and let a new agent of that name join."""
         answer = json.loads(self.cli("node", "token", node, "--json").stdout)
-        url = f"https://127.0.0.1:{self.listen}"
+        url = f"https://{self.host}:{self.listen}"
         argv = [
+            *self.inside.get(node, ()),
             sys.executable,
             "-m",
             "automator67.agent",
@@ -209,7 +214,15 @@ class Cloud:
 
     def start_agent(self, node: str, *more: str) -> subprocess.Popen[bytes]:
         """Start (again) the agent of a node that has joined."""
-        argv = [sys.executable, "-m", "automator67.agent", "run", "--state", str(self.agent_state(node))]
+        argv = [
+            *self.inside.get(node, ()),
+            sys.executable,
+            "-m",
+            "automator67.agent",
+            "run",
+            "--state",
+            str(self.agent_state(node)),
+        ]
         anywhere = [word for what in ("--proxy", "--http", "--https") for word in (what, "127.0.0.1:0")]
         if self.own_names:
             anywhere += ["--name-prefix", f"{self.name}-{node}-"]

@@ -125,6 +125,7 @@ class FakeEngine:
         self.directory = directory
         self.cloud = cloud or f"t{secrets.token_hex(4)}"
         self.next_s = next_s
+        self.lease_s = 150.0
         self.authority = Authority(directory)
         self.changed = threading.Condition()
         self.heartbeats: list[Doc] = []
@@ -294,7 +295,7 @@ class FakeEngine:
         return 200, {
             "proto": 1,
             "rev": rev,
-            "lease_s": 150,
+            "lease_s": self.lease_s,
             "next_s": self.next_s,
             "server_time": time.time(),
             "renew": self.ask_renewal,

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from automator67.engine.apps.revisions import from_spec, same_source, to_spec
-from automator67.engine.desired import App, Desired, Node, Origin, Settings, Update, revision_hash
+from automator67.engine.desired import App, Desired, Node, Origin, Update, revision_hash
 from automator67.engine.observed import Assignment, Canary, Hold, Instance, NodeView, Observed, Revision
 from automator67.engine.plan.model import Action, Plan
+from automator67.engine.settings import Settings
 
 
 def app(name: str = "blog", version: str = "1", **keys: object) -> App:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automator67.engine.desired import Settings
 from automator67.engine.nodes.entry import NEVER, RARE
 from automator67.engine.nodes.judgement import BAD, Signs, Standing, Weather, judge_nodes
 from automator67.engine.nodes.punctuality import Punctuality
+from automator67.engine.settings import Settings
 
 S = Settings()
 LONG = 10_000.0

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from automator67.engine import load as load_module
-from automator67.engine.desired import App, Place, Probe, SecretRef, Settings, Update, Volume
+from automator67.engine.desired import App, Place, Probe, SecretRef, Update, Volume
 from automator67.engine.load import Loaded, Loader
 from automator67.engine.repo.tree import Entry
+from automator67.engine.settings import Settings
 from automator67.schemas.samples import SAMPLES
 from tests.support.sealed import sealed
 

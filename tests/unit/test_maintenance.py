@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automator67.engine.desired import Desired, Settings
+from automator67.engine.desired import Desired
 from automator67.engine.maintenance import in_force, next_change, window_at
 from automator67.engine.nodes.eligibility import closed, misplaced, remark
 from automator67.engine.nodes.judgement import Signs, Weather, judge_nodes
+from automator67.engine.settings import Settings
 from automator67.engine.windows import Maintenance, Window
 from automator67.schemas.cron_times import first_after, moment, shown
 from tests.support.world import app, node_view
