@@ -74,4 +74,5 @@ if have chromium; then export A67_REQUIRE_BROWSER=1; else skipped "tests in a br
 [ "$(id -u)" = 0 ] || skipped "tests that need root: full disks, other users, a private Docker Engine"
 
 make --no-print-directory .venv/.test
-.venv/bin/python -m pytest "$@"
+# Most tests wait for something most of the time: three at a time, a file's tests by the same process.
+.venv/bin/python -m pytest -n 3 --dist loadfile "$@"

@@ -20,8 +20,10 @@ from tests.support.edge import Reply, ask
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     with Cloud(tmp_path_factory.mktemp("cloud")) as c:
         c.poll = "1s"
-        c.push(c.base() | {"nodes/one.yaml": {"kind": "agent", "gateway": True}, "apps/web.yaml": web("first")})
+        c.push(c.base() | {"nodes/one.yaml": {"kind": "agent", "gateway": True}})
         c.up()
+        # Now, with both nodes there: an app is started as soon as one can take it.
+        c.push({"apps/web.yaml": web("first")})
         yield c
 
 
