@@ -68,6 +68,8 @@ CAPABILITIES: Mapping[str, Capabilities] = {
         portless=True,
     ),
     "render": _HOSTED,
+    "koyeb": _HOSTED,
+    "cloudrun": _HOSTED,
 }
 """By the ``kind`` of a node; kinds that are missing here run no apps."""
 

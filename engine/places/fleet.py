@@ -6,7 +6,9 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 from automator67.engine.desired import Node
+from automator67.engine.places.cloudrun import adapter as cloudrun
 from automator67.engine.places.hosted import login
+from automator67.engine.places.koyeb import adapter as koyeb
 from automator67.engine.places.protocol import Place, PlaceError
 from automator67.engine.places.render import adapter as render
 from automator67.engine.places.runner import Desk, Runner
@@ -28,6 +30,8 @@ class Adapter:
 ADAPTERS: Mapping[str, Adapter] = {
     "swarm": Adapter(swarm.configure, swarm.make),
     "render": Adapter(login.configure, render.make),
+    "koyeb": Adapter(login.configure, koyeb.make),
+    "cloudrun": Adapter(login.configure, cloudrun.make),
 }
 """By the ``kind`` of a node."""
 

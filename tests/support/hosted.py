@@ -7,13 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from automator67.engine.apis.client import Client
+from automator67.engine.places.cloudrun.account import PROVIDER as CLOUD_RUN
+from automator67.engine.places.cloudrun.account import CloudRunAccount
 from automator67.engine.places.converge import Shaped, converge, same_attempt
 from automator67.engine.places.hosted.login import bearer
 from automator67.engine.places.hosted.place import HostedPlace
+from automator67.engine.places.koyeb.account import PROVIDER as KOYEB
+from automator67.engine.places.koyeb.account import KoyebAccount
 from automator67.engine.places.protocol import Act, Opened, Seen, Unit
 from automator67.engine.places.render.account import PROVIDER as RENDER
 from automator67.engine.places.render.account import RenderAccount
 from automator67.engine.places.report import drifts_of
+from tests.support.cloudrun_api import CloudRunApi
+from tests.support.koyeb_api import KoyebApi
 from tests.support.render_api import RenderApi
 from tests.support.standin import Reached, StandIn
 
@@ -98,5 +104,20 @@ def _render(name: str, account: int) -> World:
     return World("render", api, place, clock)
 
 
-WORLDS: Mapping[str, Callable[[str, int], World]] = {"render": _render}
+def _koyeb(name: str, account: int) -> World:
+    api, clock = KoyebApi(), Clock()
+    api.standin.clock = clock
+    client = Client(KOYEB, bearer("koyeb_test"), transport=Reached(api.standin), clock=clock)
+    return World("koyeb", api, HostedPlace(name, "home", KoyebAccount(client, "fra"), (100.0, 2**40)), clock)
+
+
+def _cloudrun(name: str, account: int) -> World:
+    api, clock = CloudRunApi(), Clock()
+    api.standin.clock = clock
+    client = Client(CLOUD_RUN, bearer("google_test"), transport=Reached(api.standin), clock=clock)
+    place = HostedPlace(name, "home", CloudRunAccount(client, "ana-1", "europe-west1"), (100.0, 2**40))
+    return World("cloudrun", api, place, clock)
+
+
+WORLDS: Mapping[str, Callable[[str, int], World]] = {"render": _render, "koyeb": _koyeb, "cloudrun": _cloudrun}
 """By kind: makes the world of a node's name and the number of an account."""

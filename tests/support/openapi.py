@@ -219,4 +219,6 @@ def _ref(node: Any) -> Any:
         return node
     if isinstance(node.get("$ref"), str):
         return {"$ref": f"#/components/schemas/{node['$ref']}"}
-    return {k: _ref(v) for k, v in node.items() if k not in ("id", "description", "enumDescriptions")}
+    # Beside "any", which is no type, discovery documents write bounds as text and say of properties who requires them.
+    odd = ("id", "description", "enumDescriptions", "annotations", "minimum", "maximum")
+    return {k: _ref(v) for k, v in node.items() if not (k in odd and isinstance(v, str | list)) and v != "any"}

@@ -89,6 +89,24 @@ def environment(unit: Unit, extra: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def changed_names(wanted: Mapping[str, Any], seen: Mapping[str, Any]) -> Iterator[str]:
+    """Say which variables are others than wanted, without their values."""
+    if names := sorted(k for k in {*wanted, *seen} if wanted.get(k) != seen.get(k)):
+        yield f"env: {', '.join(names)}"
+
+
+def holds(seen: Any, wanted: Any) -> bool:
+    """Whether everything that is wanted is there, beside what the provider adds by itself; None: nothing is."""
+    if wanted is None:
+        return True
+    if isinstance(wanted, Mapping):
+        return isinstance(seen, Mapping) and all(holds(seen.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        same = isinstance(seen, list) and len(seen) == len(wanted)
+        return same and all(holds(s, w) for s, w in zip(seen, wanted, strict=True))
+    return bool(seen == wanted)
+
+
 def unit_of(service: Service) -> SeenUnit:
     """Return the unit that a service is."""
     s, failed = service.stamp, service.state == "failed"

@@ -23,6 +23,7 @@ from automator67.engine.places.hosted.service import (
     Service,
     Stamp,
     State,
+    changed_names,
     environment,
     read_stamp,
     service_name,
@@ -119,10 +120,7 @@ class RenderAccount:
         for key, word in (("image", "image"), ("command", "command"), ("health", "health check path")):
             if wanted[key] != seen.get(key):
                 yield f"its {word} is another"
-        want, have = wanted["env"], seen.get("env", {})
-        names = sorted(k for k in {*want, *have} if want.get(k) != have.get(k))
-        if names:
-            yield f"env: {', '.join(names)}"
+        yield from changed_names(wanted["env"], seen.get("env", {}))
         if seen.get("suspended"):
             yield "it was suspended"
 

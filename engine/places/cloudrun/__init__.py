@@ -1,0 +1,1 @@
+"""``kind: cloudrun``: a project and region of Google Cloud Run."""

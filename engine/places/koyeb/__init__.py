@@ -1,0 +1,1 @@
+"""``kind: koyeb``: an organisation at Koyeb (https://www.koyeb.com)."""
