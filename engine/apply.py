@@ -18,6 +18,7 @@ from automator67.engine.observed import Assignment, Build, Hold, Observed
 from automator67.engine.plan.model import Action, Plan
 from automator67.engine.store import intents, origins, volumes
 from automator67.engine.store.intents import OpenAction
+from automator67.engine.volumes import VolumeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,14 @@ def _take(tx: Connection, action: Action, desired: Desired, now: float) -> None:
         case "forget":
             intents.forget_app(tx, app)
             origins.forget_pins(tx, app)
+        case "restore":
+            names = [v.name for v in desired.apps[app].volumes]
+            volumes.want_failover(tx, app, action.slot, names, action.node, action.reason, now)
+        case "recall":
+            volumes.drop_runs(tx, app, action.slot, "failover")
+        case "aside":
+            for v in desired.apps[app].volumes:
+                volumes.want_aside(tx, VolumeId(app, action.slot, v.name), action.node, action.reason, now)
         case "build":
             wanted = desired.apps[app]
             assert wanted.image is not None

@@ -44,7 +44,8 @@ def restart_in_place(
         olds = [(c, why) for c, why in bad if c.slot == slot]
         away = next((c for c in copies if c.slot == slot and c.lost and (app.pinned or now < c.fenced_at)), None)
         if away is not None:
-            out.blocked.append(_awaits(app, away))
+            if app.failover == "wait":
+                out.blocked.append(_awaits(app, away))
             out.wake(0.0 if app.pinned or math.isinf(away.fenced_at) else away.fenced_at)
             continue
         action = start(app, slot, copies, why_start(app, slot, copies, bad), risk_of([c for c, _ in olds]), ())

@@ -98,6 +98,9 @@ def _gates(
     out: Rollout,
 ) -> None:
     for slot, c in sorted(good.items()):
+        if c.lost and app.failover == "restore":
+            # What becomes of it is decided and said in engine/plan/failover.py.
+            continue
         if c.lost:
             out.blocked.append(f"{c.instance} waits for node {c.node}, which holds its volume and is unavailable")
         elif slot not in ready and not proven:

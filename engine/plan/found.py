@@ -30,6 +30,8 @@ class Pass:
     complete: list[tuple[str, str]] = field(default_factory=list)
     unchanged: int = 0
     wake_at: float = 0.0
+    moved: dict[tuple[str, int], str] = field(default_factory=dict)
+    """By (app, slot): the node that has its volumes from now on, since they were restored there."""
 
     def wake(self, at: float) -> None:
         """Ask for another pass at a time (0: time changes nothing)."""

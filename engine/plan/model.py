@@ -7,7 +7,7 @@ from typing import Literal
 
 Verb = Literal[
     "start", "drain", "resume", "stop", "adopt", "keep", "hold", "release", "forget", "look", "build",
-    "admit", "promote",
+    "admit", "promote", "restore", "recall", "aside",
 ]  # fmt: skip
 Risk = Literal["safe", "restarts", "destroys data"]
 ChangeKind = Literal["create", "update", "delete", "move", "adopt", "repair", "scale", "none"]

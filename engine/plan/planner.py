@@ -12,11 +12,12 @@ from automator67.engine.nodes.placement import Decision, Ledger, explain
 from automator67.engine.observed import Observed, Revision
 from automator67.engine.plan.backups import backup_troubles
 from automator67.engine.plan.describe import describe
+from automator67.engine.plan.failover import home_of, move_lost, numbered
 from automator67.engine.plan.found import Pass
 from automator67.engine.plan.model import Action, Blocked, Change, Plan
 from automator67.engine.plan.order import dependants_first, dependencies_first
 from automator67.engine.plan.removal import removals
-from automator67.engine.plan.towards import as_deployed, home_of, towards
+from automator67.engine.plan.towards import as_deployed, towards
 from automator67.engine.tiers import doubt
 
 SETTLE_LOOK_SECONDS = 0.5
@@ -103,8 +104,8 @@ def _plan_app(p: Pass, app: App) -> None:
         p.actions.append(adoption)
         p.changes.append(Change(resource, "adopt", (adoption.reason,)))
         return
-    rollout, target = towards(p, app, copies, hold)
-    p.actions += rollout.actions
+    rollout, target = towards(p, app, move_lost(p, app, copies), hold)
+    p.actions += numbered(p, rollout.actions, copies)
     p.blocked += [Blocked(resource, text) for text in dict.fromkeys(rollout.blocked)]
     p.wake(rollout.wake_at)
     if rollout.ready >= target.replicas:

@@ -17,6 +17,7 @@ from automator67.engine.nodes.eligibility import misplaced
 from automator67.engine.nodes.placement import place
 from automator67.engine.observed import Hold
 from automator67.engine.plan.describe import describe, how_changed
+from automator67.engine.plan.failover import home_of
 from automator67.engine.plan.found import Pass
 from automator67.engine.plan.model import Action, Blocked
 
@@ -69,7 +70,7 @@ def towards(p: Pass, app: App, copies: list[Copy], hold: Hold | None) -> tuple[R
     last = from_spec(good.spec)
     back = replace(
         last, replicas=app.replicas, place=app.place, drift=app.drift, depends_on=app.depends_on,
-        domains=app.domains, sites=app.sites,
+        domains=app.domains, sites=app.sites, backups=app.backups, failover=app.failover,
     )  # fmt: skip
     return _roll_to(p, back, copies, True, ""), back
 
@@ -83,7 +84,7 @@ def _roll_on(p: Pass, app: App, copies: list[Copy], gate: str) -> Rollout:
     old = [c for c in copies if c.rev != app.rev]
     stable = Rollout(keeps(old))
     if good is not None:
-        last = replace(from_spec(good.spec), domains=app.domains, sites=app.sites)
+        last = replace(from_spec(good.spec), domains=app.domains, sites=app.sites, failover=app.failover)
         stable = _roll_to(p, last, old, True, "")
     tried = replace(app, replicas=tried_copies(app))
     ahead = _roll_to(p, tried, [c for c in copies if c.rev == app.rev], False, gate)
@@ -114,15 +115,6 @@ def _roll_to(p: Pass, app: App, copies: list[Copy], proven: bool, gate: str) -> 
         misplaced=lambda node: misplaced(app, p.desired.nodes.get(node), node),
         in_place=lambda node: node in p.desired.nodes and in_place(p.desired.nodes[node].kind),
     )  # fmt: skip
-
-
-def home_of(p: Pass, app: App, slot: int) -> str | None:
-    """Return the node that holds the volumes of a slot: where it runs, or where they were found."""
-    if not app.pinned:
-        return None
-    running = next((c.node for c in p.copies.get(app.name, ()) if c.slot == slot), None)
-    found = (n for n, v in sorted(p.observed.nodes.items()) if (app.name, slot) in v.volumes)
-    return running or next(found, None)
 
 
 def _gate(p: Pass, app: App) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -35,6 +36,8 @@ def set_home(tx: Connection, app: str, slot: int, node: str, now: float) -> None
     if tx.execute(update(volume_homes).where(*mine, volume_homes.c.node == node).values(node=node)).rowcount:
         return
     tx.execute(delete(volume_homes).where(*mine))
+    # What was restored there has become the true state.
+    drop_runs(tx, app, slot, "failover")
     tx.execute(insert(volume_homes).values(app=app, slot=slot, node=node, since=now))
 
 
@@ -55,6 +58,31 @@ def want_run(tx: Connection, run: Run) -> bool:
     old = list(tx.scalars(over.offset(KEPT_RUNS)))
     tx.execute(delete(volume_runs).where(v.id.in_(old)))
     return True
+
+
+def want_failover(
+    tx: Connection, app: str, slot: int, names: Iterable[str], node: str, reason: str, now: float
+) -> None:
+    """Record that the latest snapshots of a slot's volumes are to be restored on a node.
+
+    What was wanted of them before is given up: it was on a node that is lost.
+    """
+    v = volume_runs.c
+    drop_runs(tx, app, slot, "failover")
+    mine = (v.app == app, v.slot == slot, v.state == "wanted", v.kind != "aside")
+    tx.execute(update(volume_runs).where(*mine).values(state="failed", ended_at=now, message="its node was lost"))
+    facts = load_volumes(tx)
+    for name in names:
+        volume = VolumeId(app, slot, name)
+        latest = facts.latest(volume)
+        if latest is not None:
+            run = secrets.token_hex(8)
+            want_run(tx, Run(run, "failover", volume, node, "wanted", reason, now, volume, latest.id))
+
+
+def want_aside(tx: Connection, volume: VolumeId, node: str, reason: str, now: float) -> None:
+    """Record that a node's older state of a volume is to be set aside."""
+    want_run(tx, Run(secrets.token_hex(8), "aside", volume, node, "wanted", reason, now, volume))
 
 
 def begin_run(tx: Connection, run: str, now: float) -> None:
