@@ -114,6 +114,7 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
             "user": user,
         }
         | ({"files": [[f.path, f.secret] for f in files]} if files else {})
+        | ({"failover": "restore"} if document.get("failover") == "restore" and volumes else {})
         | ({} if access == Access() else {"access": asdict(access)})
     )
     adopt = document.get("adopt")

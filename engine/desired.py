@@ -215,6 +215,11 @@ class App:
         return bool(self.volumes)
 
     @property
+    def fenced(self) -> bool:
+        """Whether its copies stop when their node hears nothing of the engine for the time of its lease."""
+        return self.exclusive or (self.pinned and self.failover == "restore")
+
+    @property
     def alone(self) -> bool:
         """Whether an old copy of a slot must have stopped before the next one starts."""
         return self.pinned or self.exclusive

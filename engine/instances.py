@@ -104,7 +104,7 @@ def _message(a: Assignment, app: App | None, seal: Seal) -> dict[str, Any]:
     message |= secret
     if app.source is not None and app.runtime == "process":
         message["tree"] = tree_key(app.source.commit, app.source.path)
-    if app.exclusive:
+    if app.fenced:
         message["fence"] = True
     if app.access != Access():
         message["access"] = asdict(app.access)

@@ -24,7 +24,7 @@ from automator67.engine.volumes import Volume
 _SKIP = frozenset({"name", "origin", "env", "health", "place", "update", "volumes", "files", "secrets", "access"}) | {
     "source", "policy",
     # The names of an app and who may pass are those of the present commit, whichever revision runs.
-    "sites", "tls", "allow", "basic", "backups", "failover",
+    "sites", "tls", "allow", "basic", "backups",
 }  # fmt: skip
 
 

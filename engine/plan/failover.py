@@ -108,6 +108,12 @@ def _restored(p: Pass, app: App, runs: Sequence[Run]) -> str:
 def _restore(p: Pass, app: App, slot: int, away: Copy, runs: Sequence[Run]) -> None:
     """Add the step that has the volumes restored elsewhere, or what it waits for."""
     resource, lost = f"app/{app.name}", f"node {away.node}, which holds its volume, is unavailable"
+    if not _is_fenced(p, app, away):
+        why = (
+            f"{lost}, and its revision {away.rev} is from before failover: restore: nobody knows whether it has stopped"
+        )
+        p.blocked.append(Blocked(resource, why))
+        return
     if p.now < away.fenced_at:
         p.blocked.append(Blocked(resource, f"{lost}; its volumes are restored elsewhere once its lease is over"))
         p.wake(0.0 if math.isinf(away.fenced_at) else away.fenced_at)
@@ -132,6 +138,14 @@ def _restore(p: Pass, app: App, slot: int, away: Copy, runs: Sequence[Run]) -> N
         return
     p.ledger.take(app, slot, decision.node)
     p.actions.append(_action("restore", resource, slot, decision.node, f"{lost}; {decision.reason}"))
+
+
+def _is_fenced(p: Pass, app: App, away: Copy) -> bool:
+    """Whether a copy was under a lease from its beginning: its revision says so."""
+    good = p.observed.last_good.get(app.name)
+    if good is not None and good.rev == away.rev:
+        return bool(good.spec.get("failover") == "restore")
+    return away.rev == app.rev
 
 
 def _stale(p: Pass, app: App, slot: int, home: str, copies: Sequence[Copy]) -> list[Action]:

@@ -70,7 +70,7 @@ def towards(p: Pass, app: App, copies: list[Copy], hold: Hold | None) -> tuple[R
     last = from_spec(good.spec)
     back = replace(
         last, replicas=app.replicas, place=app.place, drift=app.drift, depends_on=app.depends_on,
-        domains=app.domains, sites=app.sites, backups=app.backups, failover=app.failover,
+        domains=app.domains, sites=app.sites, backups=app.backups,
     )  # fmt: skip
     return _roll_to(p, back, copies, True, ""), back
 
@@ -84,7 +84,7 @@ def _roll_on(p: Pass, app: App, copies: list[Copy], gate: str) -> Rollout:
     old = [c for c in copies if c.rev != app.rev]
     stable = Rollout(keeps(old))
     if good is not None:
-        last = replace(from_spec(good.spec), domains=app.domains, sites=app.sites, failover=app.failover)
+        last = replace(from_spec(good.spec), domains=app.domains, sites=app.sites)
         stable = _roll_to(p, last, old, True, "")
     tried = replace(app, replicas=tried_copies(app))
     ahead = _roll_to(p, tried, [c for c in copies if c.rev == app.rev], False, gate)

@@ -30,12 +30,16 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 def cloud(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[Cloud]:
     with Cloud(tmp_path_factory.mktemp("cloud"), nodes=("one",), runtime="both") as cloud:
         cloud.poll = "300ms"
-        cloud.seal("s3-key", SECRET)
-        cloud.seal("s3-access", ACCESS)
-        cloud.seal("password", PASSWORD)
+        seal_all(cloud)
         cloud.push(cloud.base())
         cloud.up()
         yield cloud
+
+
+def seal_all(cloud: Cloud) -> None:
+    cloud.seal("s3-key", SECRET)
+    cloud.seal("s3-access", ACCESS)
+    cloud.seal("password", PASSWORD)
 
 
 def backup(s3: S3, **more: Any) -> dict[str, Any]:

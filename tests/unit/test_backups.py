@@ -78,12 +78,15 @@ def test_the_document_says_it_all_and_a_change_of_it_restarts_nothing() -> None:
         "pre": "dump -x",
         "password": {"secret": "p"},
     }
-    document = {"image": "x", "volumes": [{"name": "data", "path": "/d", "backup": words}], "failover": "restore"}
+    document = {"image": "x", "volumes": [{"name": "data", "path": "/d", "backup": words}]}
     found = app_of("blog", document, ORIGIN)
     assert found.backups == (
         Backup("data", url_secret="u", password="p", every=21600.0, keep=3, test=7 * DAY, pre=("dump", "-x")),
     )
-    assert found.failover == "restore"
+    # A copy that may be replaced elsewhere is under a lease from its beginning: it is another revision.
+    moving = app_of("blog", document | {"failover": "restore"}, ORIGIN)
+    assert moving.failover == "restore"
+    assert moving.rev != found.rev
     plain = app_of("blog", {"image": "x", "volumes": [{"name": "data", "path": "/d"}]}, ORIGIN)
     assert plain.backups == ()
     assert plain.rev == found.rev
