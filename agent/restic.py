@@ -192,12 +192,15 @@ class Restic:
         """Return in one line why restic failed, without the values it was given."""
         lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("{")]
         fatal = [line for line in lines if line.startswith("Fatal")]
+        others = [line for line in lines if "error" in line and line not in fatal]
+        if fatal and "There were" in fatal[-1] and others:
+            fatal = [f"{fatal[-1]}, such as: {others[0]}"]
         text = " ".join(fatal or lines[-_LAST_LINES:]) or said.strip() or "it gave no reason"
+        if "wrong password" in text:
+            return "the password does not open the repository: it was made with another one"
         for key, value in self._env.items():
             if key in ("RESTIC_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") and value:
                 text = text.replace(value, "***")
-        if "wrong password" in text:
-            return "the password does not open the repository: it was made with another one"
         return f"restic: {' '.join(text.split())[:400]}"
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from automator67.agent import sealing
-from automator67.agent.restic import Restic, ResticError, tree_count
+from automator67.agent.restic import Count, Restic, ResticError, tree_count
 from automator67.agent.state import read_json, write_json
 from automator67.agent.trees import remove_tree
 from automator67.agent.volume_place import Place, exchange, place_of
@@ -91,12 +91,26 @@ def _restore(args: Mapping[str, Any], place: Place, progress: Progress) -> dict[
     known = read_json(marker)
     fresh, data = place.beside(tag), place.data()
     if known is not None and known["inode"] in (_inode(fresh), _inode(data)):
-        return {"files": known["files"], "bytes": known["bytes"], "snapshot": known["snapshot"]}
+        return {key: known[key] for key in ("files", "bytes", "snapshot")}
     place.drop(tag)
     fresh = place.beside(tag)
+    try:
+        there = _filled(args, fresh, progress)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            place.drop(tag)
+        raise
+    os.sync()
+    found = {"inode": _inode(fresh), "files": there.files, "bytes": there.bytes, "snapshot": str(args["snapshot"])}
+    os.makedirs(os.path.dirname(marker), mode=0o700, exist_ok=True)
+    write_json(marker, found)
+    return {key: found[key] for key in ("files", "bytes", "snapshot")}
+
+
+def _filled(args: Mapping[str, Any], fresh: str, progress: Progress) -> Count:
+    """Have a directory hold what a snapshot does, compared; return how much that is."""
     progress("looking at the repository")
-    restic = _repository(args)
-    snapshot = str(args["snapshot"])
+    restic, snapshot = _repository(args), str(args["snapshot"])
     count = restic.count(snapshot)
     _need_room(fresh, count.bytes)
     stage = f"{fresh}.stage"
@@ -114,18 +128,10 @@ def _restore(args: Mapping[str, Any], place: Place, progress: Progress) -> dict[
         (only,) = os.listdir(stage)
         os.rmdir(fresh)
         os.rename(f"{stage}/{only}", fresh)
-    except BaseException:
-        with contextlib.suppress(Exception):
-            place.drop(tag)
-        raise
     finally:
         with contextlib.suppress(OSError):
             remove_tree(stage)
-    os.sync()
-    found = {"inode": _inode(fresh), "files": there.files, "bytes": there.bytes, "snapshot": snapshot}
-    os.makedirs(os.path.dirname(marker), mode=0o700, exist_ok=True)
-    write_json(marker, found)
-    return {"files": there.files, "bytes": there.bytes, "snapshot": snapshot}
+    return there
 
 
 def _switch(args: Mapping[str, Any], place: Place, _: Progress) -> dict[str, Any]:

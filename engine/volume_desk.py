@@ -86,7 +86,7 @@ class VolumeDesk:
         """Begin what is due, and go on with what is recorded. After each pass, and when time has come."""
         now, views = self._clock(), self._views()
         able = {name: view.state in _HERE and TOOL in view.tools for name, view in views.items()}
-        dues, self._wake_at = due(self.targets(), self.facts, able, now)
+        dues, self._wake_at = due(self.targets(), self.facts, able, _serving(views), now)
         if dues:
             await self.want(run_of(one, now) for one in dues)
         wanted = {r.id: r for r in self.facts.runs if r.state == "wanted"}
@@ -234,6 +234,11 @@ class VolumeDesk:
         with self._store.begin() as tx:
             note_run(tx, run.id, text)
         self._changed(text)
+
+
+def _serving(views: Mapping[str, NodeView]) -> set[tuple[str, int]]:
+    copies = (i for view in views.values() if view.state in _HERE for i in view.instances)
+    return {(i.app, i.slot) for i in copies if i.phase == "running" and i.health in ("none", "healthy")}
 
 
 class _Failed(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from automator67.engine.backups.address import bucket_problem
@@ -60,10 +60,18 @@ def trouble(target: Target, node: Node | None, view: NodeView | None) -> str:
     return ""
 
 
-def due(wanted: Iterable[Target], facts: VolumeFacts, able: Mapping[str, bool], now: float) -> tuple[list[Due], float]:
+def due(
+    wanted: Iterable[Target],
+    facts: VolumeFacts,
+    able: Mapping[str, bool],
+    serving: Collection[tuple[str, int]],
+    now: float,
+) -> tuple[list[Due], float]:
     """Return what is to be begun at ``now``, and when time alone makes something else due (0: never).
 
-    ``able``: by node, whether it can do such work now. What is under way already is not due again.
+    ``able``: by node, whether it can do such work now; ``serving``: the (app, slot) pairs of which a healthy copy runs.
+    A first snapshot waits for one, so that there is something in it, and so does a command that runs in it. What is
+    under way already is not due again.
     """
     found: list[Due] = []
     times: list[float] = []
@@ -71,8 +79,9 @@ def due(wanted: Iterable[Target], facts: VolumeFacts, able: Mapping[str, bool], 
     for target in wanted:
         if target.volume in busy or not able.get(target.node, False) or bucket_problem(target.backup):
             continue
+        waits = target.volume[:2] not in serving and (target.backup.pre or facts.latest(target.volume) is None)
         for at, one in (_backup(target, facts), _test(target, facts)):
-            if one is None:
+            if one is None or (waits and one.kind == "backup"):
                 continue
             if at <= now:
                 found.append(one)

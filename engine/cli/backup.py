@@ -81,9 +81,10 @@ def verify_command(app: str, volume: str, slot: str, snapshot: str, state: Path,
 @click.option("--to-slot", default="0", help="Of which replica of that app.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--no-wait", is_flag=True, help="Only ask for it.")
 def restore_command(
-    app: str, volume: str, slot: str, snapshot: str, to: str, to_slot: str, yes: bool, dry_run: bool, state: Path,
-    as_json: bool,
+    app: str, volume: str, slot: str, snapshot: str, to: str, to_slot: str, yes: bool, dry_run: bool, no_wait: bool,
+    state: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Restore a snapshot of a volume of APP into the same volume, or with --to into that of another app.
 
@@ -109,7 +110,7 @@ def restore_command(
         return
     if not yes:
         click.confirm(f"{text}. Go on?", abort=True, err=True)
-    _ask(state, "restore", query | {"snapshot": one["id"]}, as_json)
+    _ask(state, "restore", query | {"snapshot": one["id"]}, as_json, wait=not no_wait)
 
 
 @command.command("recovery", short_help="What it takes to restore without this engine.")

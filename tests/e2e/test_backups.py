@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from automator67.engine.store.volumes import load_volumes
 from automator67.engine.volumes import VolumeFacts, VolumeId
 from tests.support.cloud import Cloud, wait_for
+from tests.support.images import busybox
 from tests.support.s3 import ACCESS, S3, SECRET
 
-pytestmark = [pytest.mark.skipif(not shutil.which("restic"), reason="restic is not on this machine"), pytest.mark.slow]
+__all__ = ["busybox"]
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.skipif(not shutil.which("restic"), reason="restic is not on this machine"),
+    pytest.mark.slow,
+]
 PASSWORD = "marked-password-of-backups"
 
 
@@ -120,3 +130,88 @@ def test_a_volume_is_backed_up_tested_and_restored(cloud: Cloud, s3: S3) -> None
     listed = json.loads(cloud.cli("backup", "list", "keeper", "--json").stdout)
     assert len(listed[0]["snapshots"]) == 2
     assert made.snapshot not in [s["id"] for s in listed[0]["snapshots"]]
+
+
+def test_a_containers_volume_is_restored_into_another_apps(cloud: Cloud, s3: S3, busybox: str) -> None:
+    client = docker.from_env()
+    script = "[ -e /data/db ] || echo one > /data/db; chmod 700 /data; sleep 100000"
+
+    def box(words: dict[str, Any] | None) -> dict[str, Any]:
+        volume = {"name": "data", "path": "/data"} | ({"backup": words} if words else {})
+        return {"image": busybox, "command": ["sh", "-c", script], "resources": {"memory": "16Mi"},
+                "volumes": [volume], "update": {"healthy_for": "0s"}, "stop_timeout": "1s"}  # fmt: skip
+
+    def inside(app: str, command: str) -> str:
+        (found,) = client.containers.list(filters={"label": [f"a67.cloud={cloud.name}", f"a67.app={app}"]})
+        return str(found.exec_run(["sh", "-c", command]).output.decode())
+
+    first = box(backup(s3, pre=["sh", "-c", "date +%s%N > /data/dump; echo done"], post="rm -f /data/tmp"))
+    cloud.wait_commit(cloud.push({"apps/db.yaml": first, "apps/copy.yaml": box(None)}))
+    made = ended(cloud, "db", "backup")
+    assert made.files == 2
+    ended(cloud, "db", "test")
+    inside("copy", "echo two > /data/db")
+    restored = cloud.cli("backup", "restore", "db", "--to", "copy", "--yes")
+    assert restored.returncode == 0, restored.stderr + cloud.log("agent-one")[-2000:]
+    mine = {"label": [f"a67.cloud={cloud.name}", "a67.app=copy"]}
+    wait_for("the copy to run again", lambda: client.containers.list(filters=mine))
+    wait_for("the restored file", lambda: inside("copy", "cat /data/db").strip() == "one")
+    assert inside("copy", "stat -c %a /data").strip() == "700"
+    # What it held before is a volume that no app owns.
+    (kept,) = [v for v in client.volumes.list() if f"a67-{cloud.name}-copy-0-data.kept-" in v.name]
+    assert Path(kept.attrs["Mountpoint"], "db").read_text() == "two\n"
+    assert "a67.app" not in kept.attrs["Labels"]
+    kept.remove()
+    # A pre command that fails makes no snapshot, and the history says why.
+    first["volumes"][0]["backup"]["pre"] = ["sh", "-c", "echo no such table; exit 3"]
+    cloud.push({"apps/db.yaml": first})
+    failed = wait_for("the new words", lambda: run_failed(cloud))
+    assert "pre: sh ended with 3: no such table" in failed
+    listed = json.loads(cloud.cli("backup", "list", "db", "--json").stdout)
+    assert len(listed[0]["snapshots"]) == 1
+    # The volumes are there when the apps are not.
+    cloud.push({"apps/db.yaml": None, "apps/copy.yaml": None})
+    wait_for("the containers to go", lambda: not client.containers.list(filters={"label": [f"a67.cloud={cloud.name}"]}))
+    assert Path(client.volumes.get(f"a67-{cloud.name}-db-0-data").attrs["Mountpoint"], "db").read_text() == "one\n"
+    client.close()
+
+
+def run_failed(cloud: Cloud) -> str:
+    done = cloud.cli("backup", "run", "db", check=False)
+    return done.stderr if done.returncode == 1 else ""
+
+
+def test_a_copy_is_stopped_while_it_is_backed_up(cloud: Cloud, s3: S3) -> None:
+    cloud.wait_commit(cloud.push({"apps/still.yaml": writer(backup(s3, stop=True, test="100d"))}))
+    ended(cloud, "still", "test")
+    where = data(cloud, "still")
+    wait_for("it to run", (where / "starts").exists)
+    before = (where / "starts").read_text()
+    assert cloud.cli("backup", "run", "still").returncode == 0
+    wait_for("it to run again", lambda: (where / "starts").read_text() == before + "x")
+    assert "remove (its volume: it is backed up)" in cloud.log("agent-one")
+
+
+def test_a_bucket_is_refused_in_words_and_the_app_runs(cloud: Cloud) -> None:
+    volume = {"name": "data", "path": "/data", "backup": {"bucket": "photos"}}
+    bucket = {"providers": ["one"], "replicas": 1}
+    cloud.push({"apps/picture.yaml": writer({}, volumes=[volume]), "buckets/photos.yaml": bucket})
+    state = cloud.wait_app("picture", lambda s: s.sync == "blocked" and s.health == "healthy")
+    assert "bucket photos cannot take snapshots yet" in state.reason
+    assert "picture" not in cloud.cli("backup", "list").stdout
+
+
+def test_nothing_of_the_secrets_is_to_be_found(cloud: Cloud) -> None:
+    """Run after the others: what they left is searched for the password and the keys."""
+    places = [p for p in cloud.directory.rglob("*") if p.is_file() and "cloud.git" not in p.parts]
+    assert len(places) > 50
+    for path in places:
+        content = path.read_bytes()
+        for value in (PASSWORD, SECRET, ACCESS):
+            assert value.encode() not in content, path
+    recovered = cloud.cli("backup", "recovery", "still").stdout
+    assert PASSWORD in recovered
+    environment = os.environ | dict(line.removeprefix("export ").replace("'", "").split("=", 1)
+                                    for line in recovered.splitlines() if line.startswith("export "))  # fmt: skip
+    done = subprocess.run(["restic", "snapshots", "--no-cache"], env=environment, capture_output=True, text=True)
+    assert "2 snapshots" in done.stdout, done.stderr

@@ -31,42 +31,50 @@ def facts(*runs: Run, snapshots: tuple[Snapshot, ...] = ()) -> VolumeFacts:
 
 
 ABLE = {"one": True}
+RUNS = {("blog", 0)}
 
 
 def test_the_first_snapshot_is_due_at_once_and_the_next_when_its_time_has_come() -> None:
-    (first,), _ = due([target()], facts(), ABLE, 1000.0)
+    (first,), _ = due([target()], facts(), ABLE, RUNS, 1000.0)
     assert (first.kind, first.reason) == ("backup", "it has no snapshot yet")
     done = facts(run("backup", "done", 1000.0), run("test", "done", 1100.0), snapshots=(Snapshot("s1", 1000.0),))
-    assert due([target()], done, ABLE, 1000.0 + DAY - 1) == ([], 1000.0 + DAY)
-    (second,), _ = due([target()], done, ABLE, 1000.0 + DAY)
+    assert due([target()], done, ABLE, RUNS, 1000.0 + DAY - 1) == ([], 1000.0 + DAY)
+    (second,), _ = due([target()], done, ABLE, RUNS, 1000.0 + DAY)
     assert second.reason == "every 1d"
     assert next_backup(target(), done) == 1000.0 + DAY
 
 
 def test_what_failed_is_tried_again_after_a_pause_and_says_why() -> None:
     failed = facts(run("backup", "failed", 1000.0, "no route"))
-    assert due([target()], failed, ABLE, 1011.0) == ([], 1010.0 + AGAIN_SECONDS)
-    (again,), _ = due([target()], failed, ABLE, 1010.0 + AGAIN_SECONDS)
+    assert due([target()], failed, ABLE, RUNS, 1011.0) == ([], 1010.0 + AGAIN_SECONDS)
+    (again,), _ = due([target()], failed, ABLE, RUNS, 1010.0 + AGAIN_SECONDS)
     assert again.reason == "the last one failed: no route"
-    (soon,), _ = due([target(every=60.0)], failed, ABLE, 1070.0)
+    (soon,), _ = due([target(every=60.0)], failed, ABLE, RUNS, 1070.0)
     assert soon.kind == "backup"
 
 
 def test_a_restore_test_is_due_after_the_first_snapshot_and_then_from_time_to_time() -> None:
     snapshots = (Snapshot("s1", 1000.0),)
     untested = facts(run("backup", "done", 1000.0), snapshots=snapshots)
-    (test,), _ = due([target()], untested, ABLE, 1020.0)
+    (test,), _ = due([target()], untested, ABLE, RUNS, 1020.0)
     assert (test.kind, test.snapshot) == ("test", "s1")
     tested = facts(run("backup", "done", 1000.0), run("test", "done", 1020.0), snapshots=snapshots)
-    assert due([target(every=100 * DAY)], tested, ABLE, 1030.0 + 30 * DAY - 1)[0] == []
-    assert [d.kind for d in due([target(every=100 * DAY)], tested, ABLE, 1030.0 + 30 * DAY)[0]] == ["test"]
+    assert due([target(every=100 * DAY)], tested, ABLE, RUNS, 1030.0 + 30 * DAY - 1)[0] == []
+    assert [d.kind for d in due([target(every=100 * DAY)], tested, ABLE, RUNS, 1030.0 + 30 * DAY)[0]] == ["test"]
 
 
 def test_nothing_is_due_where_something_is_under_way_or_the_node_cannot() -> None:
     wanted = facts(run("restore", "wanted", 1.0))
-    assert due([target()], wanted, ABLE, 1000.0) == ([], 0.0)
-    assert due([target()], facts(), {"one": False}, 1000.0) == ([], 0.0)
-    assert due([target()], facts(), {}, 1000.0) == ([], 0.0)
+    assert due([target()], wanted, ABLE, RUNS, 1000.0) == ([], 0.0)
+    assert due([target()], facts(), {"one": False}, RUNS, 1000.0) == ([], 0.0)
+    assert due([target()], facts(), {}, RUNS, 1000.0) == ([], 0.0)
+
+
+def test_the_first_snapshot_and_commands_wait_for_a_copy_that_runs() -> None:
+    assert due([target()], facts(), ABLE, (), 1000.0)[0] == []
+    done = facts(run("backup", "done", 1000.0), run("test", "done", 1.0), snapshots=(Snapshot("s1", 1000.0),))
+    assert [d.kind for d in due([target()], done, ABLE, (), 1000.0 + DAY)[0]] == ["backup"]
+    assert due([target(pre=("dump",))], done, ABLE, (), 1000.0 + DAY)[0] == []
 
 
 def test_the_document_says_it_all_and_a_change_of_it_restarts_nothing() -> None:
