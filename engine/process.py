@@ -34,9 +34,9 @@ from automator67.engine.nodes.tokens import make_token
 from automator67.engine.observed import NodeView
 from automator67.engine.options import Options
 from automator67.engine.origins import Origins
+from automator67.engine.outside import Outside
 from automator67.engine.place_desk import PlaceDesk
 from automator67.engine.place_tasks import PlaceTasks, both
-from automator67.engine.places.fleet import Fleet
 from automator67.engine.poster import Poster
 from automator67.engine.reconcile import Outcome, Reconciler
 from automator67.engine.rollback import Rollbacks
@@ -102,8 +102,8 @@ class Engine:
             self._registry, lambda: self._reconciler.vault, lambda why: self._loop.request(why), self._redacted,
             self._heartbeat,
         )  # fmt: skip
-        self._fleet = Fleet(self._desk)
-        self._place_tasks = PlaceTasks(self._broker, self._fleet.place, self._redacted)
+        self._outside = Outside(self._desk)
+        self._place_tasks = PlaceTasks(self._broker, self._outside.fleet.place, self._redacted)
         self._volumes = VolumeDesk(
             store, self._broker, self._keyring, self._redactor, vault=lambda: self._reconciler.vault,
             node_key=self._registry.key, views=self._views, changed=self._read_anew, clock=steady_now,
@@ -138,7 +138,7 @@ class Engine:
         scheduler = self._schedule()
         try:
             await endpoint.start(host, port, self._names(host))
-            self._registry.woken = both(self._registry.woken, self._fleet.wake)
+            self._registry.woken = both(self._registry.woken, self._outside.fleet.wake)
             self._broker.wake = both(self._broker.wake, self._place_tasks.wake)
             passes = asyncio.create_task(self._loop.run())
             self._poster.start()
@@ -157,7 +157,7 @@ class Engine:
             if passes is not None:
                 passes.cancel()
             self._loop.close()
-            await asyncio.to_thread(self._fleet.close)
+            await asyncio.to_thread(self._outside.close)
             self._poster.stop()
             with contextlib.suppress(StoreUnavailable):
                 self._registry.flush()
@@ -166,7 +166,7 @@ class Engine:
         fetch = take_deliveries(self._inbox, self._store, now) > 0 or fetch
         outcome = self._reconciler.once(now, fetch=fetch)
         if (desired := self._reconciler.desired) is not None:
-            self._fleet.follow(desired.settings.name, desired.nodes, self._desk.secret)
+            self._outside.follow(desired, self._views())
         if self._reconciler.settled is not None:
             self._origins.note(self._reconciler.settled, self._reconciler.intents())
             self._events.call_soon_threadsafe(self._origins.work, self._reconciler.settled)

@@ -29,6 +29,8 @@ LEAST_TIMEOUT: Final = 0.01
 
 HOSTED_KINDS: Final = frozenset({"render", "koyeb", "cloudrun"})
 """Accounts that run apps."""
+NAME_KINDS: Final = frozenset({"cloudflare", "desec", "duckdns"})
+"""Accounts that hold names."""
 
 
 def local_findings(kind: Kind, value: Mapping[str, Any]) -> Iterator[Finding]:
@@ -79,7 +81,11 @@ def _swarm(value: Mapping[str, Any]) -> Iterator[Finding]:
 def _provider(value: Mapping[str, Any]) -> Iterator[Finding]:
     """An account that runs apps needs a token, and a project where the token does not say which."""
     kind = value.get("kind")
-    if kind in HOSTED_KINDS and "token" not in value:
+    if kind in NAME_KINDS and "domain" not in value:
+        yield Finding("relation", (), f"kind {kind} holds the names of a domain", "write domain: example.org")
+    if kind == "duckdns" and not value.get("domain", ".duckdns.org").endswith(".duckdns.org"):
+        yield Finding("relation", ("domain",), "DuckDNS holds only names below duckdns.org", "write NAME.duckdns.org")
+    if kind in HOSTED_KINDS | NAME_KINDS and "token" not in value:
         yield Finding("relation", (), f"an account of kind {kind} needs a token", "write token: {secret: NAME}")
     if kind == "cloudrun" and "account" not in value:
         yield Finding("relation", (), "Cloud Run needs a project", "write account: PROJECT-ID")

@@ -102,6 +102,10 @@ class Client:
         """Return what is there. Raises ApiError."""
         return self.call("GET", path, query=query, headers=headers)
 
+    def text(self, path: str, query: Query) -> str:
+        """Return what an API of plain text answers to a GET. Raises ApiError."""
+        return str(self.call("GET", path, query=query, plain=True))
+
     def call(
         self,
         method: str,
@@ -110,12 +114,17 @@ class Client:
         query: Query | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
+        plain: bool = False,
     ) -> Any:
-        """Send a request below the base; return the answer as data, None for an empty one. Raises ApiError."""
+        """Send a request below the base; return the answer as data, None for an empty one. Raises ApiError.
+
+        ``plain``: the answer is text.
+        """
         with self._lock:
             for left in reversed(range(self._tries)):
                 try:
-                    return self._once(method, path, query, body, headers or {})
+                    data = self._once(method, path, query, body, headers or {})
+                    return data.decode(errors="replace") if plain else self._read(method, path, data)
                 except ApiError as error:
                     pause = self._pause(method, error, self._tries - left)
                     if not left or pause is None or self._closed.wait(pause):
@@ -136,7 +145,7 @@ class Client:
             return None
         return random.uniform(0, min(PAUSES[1], PAUSES[0] * 2.0**tried))  # noqa: S311
 
-    def _once(self, method: str, path: str, query: Query | None, body: Any, headers: Mapping[str, str]) -> Any:
+    def _once(self, method: str, path: str, query: Query | None, body: Any, headers: Mapping[str, str]) -> bytes:
         name = self._provider.name
         wait, why = self._allowance.wait(method, path, self._clock())
         if wait > PATIENCE:
@@ -152,13 +161,14 @@ class Client:
                 method, url, params=dict(query or {}) or None, content=content, headers=sent
             ) as answer:
                 data = _body(answer)
-                return self._taken(method, path, answer, data)
+                self._check(answer, data)
+                return data
         except httpx.TimeoutException:
             raise ApiError(f"{name} does not answer in time") from None
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
             raise ApiError(f"{name} cannot be reached: {' '.join(str(error).split())[:160]}") from None
 
-    def _taken(self, method: str, path: str, answer: httpx.Response, data: bytes) -> Any:
+    def _check(self, answer: httpx.Response, data: bytes) -> None:
         name, status = self._provider.name, answer.status_code
         if status >= 300:
             wait = _retry_after(answer)
@@ -167,10 +177,13 @@ class Client:
             raise ApiError(
                 f"{name} {_word(status)}: {_said(data, self._provider.said) or f'HTTP {status}'}", status, wait
             )
+
+    def _read(self, method: str, path: str, data: bytes) -> Any:
         try:
             return json.loads(data) if data else None
         except (ValueError, RecursionError):
-            raise ApiError(f"{name} answers {method} {path} with something that is not JSON", status) from None
+            name = self._provider.name
+            raise ApiError(f"{name} answers {method} {path} with something that is not JSON", 200) from None
 
 
 def _word(status: int) -> str:

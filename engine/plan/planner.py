@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from automator67.engine.apps.steps import stays
 from automator67.engine.copies import join
 from automator67.engine.desired import App, Desired
+from automator67.engine.names.wanted import shortcomings
 from automator67.engine.nodes.eligibility import misplaced
 from automator67.engine.nodes.placement import Decision, Ledger, explain
 from automator67.engine.observed import Observed, Revision
@@ -49,9 +50,10 @@ def plan(desired: Desired, observed: Observed, now: float) -> Plan:
 
 
 def _doubts(desired: Desired, now: float) -> tuple[str, ...]:
-    """Return what is to be said of the free tiers that nodes rely on, once for each."""
-    found = (doubt(node.tier, now) for node in desired.nodes.values() if node.tier is not None)
-    return tuple(sorted({text for text in found if text}))
+    """Return what is to be said of providers that nodes rely on: old facts, and what they cannot do."""
+    found = {doubt(node.tier, now) for node in desired.nodes.values() if node.tier is not None}
+    found |= {shortcomings(node) for node in desired.nodes.values()}
+    return tuple(sorted(text for text in found if text))
 
 
 def why(desired: Desired, observed: Observed, app: App) -> list[Decision]:

@@ -21,6 +21,7 @@ from automator67.engine.nodes.certificates import Authority
 from tests.support.cloud import Cloud, wait_for
 from tests.support.edge import Reply, ask
 from tests.support.koyeb_api import KoyebApi
+from tests.support.name_apis import CloudflareApi
 from tests.support.render_api import RenderApi
 from tests.support.standin import Call, HungUp, served
 from tests.support.tls_backend import TlsBackend, behind_hosts
@@ -47,6 +48,7 @@ class World:
             "render1": RenderApi(lambda _: f"https://{self.urls['render1'].remote}"),
             "render2": RenderApi(lambda _: f"https://{self.urls['render2'].remote}"),
         }
+        self.names = CloudflareApi("blog.test")
         self.cloud = Cloud(directory / "cloud", nodes=("one",))
         self.cloud.inside["one"] = behind_hosts(directory, *names.values())
 
@@ -61,7 +63,12 @@ class World:
             for name in ACCOUNTS
         }  # fmt: skip
         settings = {"automator67.yaml": {"name": self.cloud.name, "heartbeat": beat}}
-        return settings | {"nodes/one.yaml": {"gateway": True}, "apps/blog.yaml": BLOG} | nodes
+        nodes["nodes/dns.yaml"] = {
+            "kind": "cloudflare", "token": {"secret": "dns"}, "domain": "blog.test",
+            "endpoint": f"{endpoints['dns']}/client/v4",
+        }  # fmt: skip
+        one = {"gateway": True, "address": "127.0.0.1"}
+        return settings | {"nodes/one.yaml": one, "apps/blog.yaml": BLOG} | nodes
 
     def get(self, method: str = "GET") -> Reply:
         """Ask the gateway for the app; status 0 while it does not answer."""
@@ -86,10 +93,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(world.root))
         endpoints = {name: stack.enter_context(served(api.standin)) for name, api in world.apis.items()}
+        endpoints["dns"] = stack.enter_context(served(world.names.standin))
         cloud = stack.enter_context(world.cloud)
         cloud.poll = "1s"
         cloud.seal("render", "rnd_test")
         cloud.seal("koyeb", "koyeb_test")
+        cloud.seal("dns", "cf_test")
         cloud.seal("db", "postgres://secret")
         cloud.push(world.files(endpoints))
         cloud.up()
@@ -112,6 +121,13 @@ def test_two_replicas_run_at_two_providers_behind_one_url(world: World) -> None:
     assert "postgres://secret" in sent
     log = world.cloud.log("engine")
     assert not any(secret in log for secret in ("postgres://secret", "rnd_test", "koyeb_test"))
+
+
+def test_the_name_leads_to_the_gateway(world: World) -> None:
+    wait_for("the record", lambda: world.names.addresses() == {("blog.test", "127.0.0.1")})
+    wait_for("the node that holds names", lambda: "dns" in world.cloud.healthy_nodes())
+    assert not world.names.standin.broken
+    assert "cf_test" not in world.cloud.log("engine")
 
 
 def test_a_new_revision_is_patched_where_it_runs(world: World) -> None:

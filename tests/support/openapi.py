@@ -38,11 +38,14 @@ class Operation:
 
 
 class Described:
-    """A description. ``base`` is the part of a URL's path that its own paths do not have."""
+    """A description. ``base`` is the part of a URL's path that its own paths do not have.
 
-    def __init__(self, file: Path, base: str = "") -> None:
-        self._base = base
-        self._strict, self._lenient, self._paths = _read(file)
+    ``given``: keys that it requires of requests by mistake, since only answers have them.
+    """
+
+    def __init__(self, file: Path, base: str = "", given: frozenset[str] = frozenset()) -> None:
+        self._base, self._given = base, given
+        self._strict, self._lenient, self._paths = _read(file, given)
         self._checkers: dict[tuple[str, bool], Any] = {}
 
     def check_request(self, method: str, path: str, query: Mapping[str, list[str]], kind: str, body: bytes) -> str:
@@ -75,6 +78,8 @@ class Described:
                 return  # Refusals that the document leaves out happen all the same.
             raise ContractBroken(f"{method} {path}: status {status} is not described")
         schema = operation.answers[found]
+        if status >= 400 and self._given:
+            return  # What such a document says of refusals contradicts itself: success is both true and false.
         if schema is not None:
             self._check(f"answer {status} to {method} {path}", schema, json.loads(body or b"null"), strict=False)
 
@@ -105,7 +110,8 @@ class Described:
     def _check(self, where: str, schema: Json, value: Any, *, strict: bool) -> None:
         key = (json.dumps(schema, sort_keys=True), strict)
         if key not in self._checkers:
-            whole = {**_json_schema(schema, strict), **(self._strict if strict else self._lenient)}
+            given = self._given if strict else frozenset()
+            whole = {**_json_schema(schema, strict, given), **(self._strict if strict else self._lenient)}
             self._checkers[key] = jsonschema_rs.validator_for(whole)
         errors = [
             f"{'/'.join(map(str, e.instance_path))}: {e.message[:300]}" for e in self._checkers[key].iter_errors(value)
@@ -115,12 +121,12 @@ class Described:
 
 
 @cache
-def _read(file: Path) -> tuple[Json, Json, list[tuple[re.Pattern[str], dict[str, Operation]]]]:
+def _read(file: Path, given: frozenset[str]) -> tuple[Json, Json, list[tuple[re.Pattern[str], dict[str, Operation]]]]:
     document = json.loads(file.read_bytes())
     if "discoveryVersion" in document:
         document = _openapi_of(document)
     parts = {key: document[key] for key in ("components", "paths") if key in document}
-    strict, lenient = _json_schema(parts, True), _json_schema(parts, False)
+    strict, lenient = _json_schema(parts, True, given), _json_schema(parts, False)
     paths = [
         (_pattern(template), {m: _operation(document, template, item, m) for m in item if m in _METHODS})
         for template, item in document["paths"].items()
@@ -161,19 +167,21 @@ def _follow(document: Json, thing: Json) -> Json:
     return thing
 
 
-def _json_schema(node: Any, strict: bool) -> Any:
+def _json_schema(node: Any, strict: bool, given: frozenset[str] = frozenset()) -> Any:
     """Return a schema of OpenAPI 3.0 as JSON Schema: nullable, oneOf, readOnly; closed objects where ``strict``."""
     if isinstance(node, list):
-        return [_json_schema(n, strict) for n in node]
+        return [_json_schema(n, strict, given) for n in node]
     if not isinstance(node, dict):
         return node
     found = {
-        k: _json_schema(v, strict)
+        k: _json_schema(v, strict, given)
         for k, v in node.items()
         if k not in ("discriminator", "example", "examples", "pattern", "format") or not isinstance(v, str)
     }
     if isinstance(found.get("oneOf"), list):
         found["anyOf"] = [*found.pop("oneOf"), *found.get("anyOf", [])]
+    if given and isinstance(found.get("required"), list):
+        found["required"] = [k for k in found["required"] if k not in given]
     properties = found.get("properties")
     if isinstance(properties, dict) and isinstance(found.get("type", "object"), str):
         if isinstance(found.get("required"), list):
@@ -181,7 +189,14 @@ def _json_schema(node: Any, strict: bool) -> Any:
                 k for k, v in properties.items() if isinstance(v, dict) and v.get("readOnly" if strict else "writeOnly")
             }
             found["required"] = [k for k in found["required"] if k not in away]
-        if strict and "additionalProperties" not in found and "allOf" not in found and "anyOf" not in found:
+        # Where parts are joined (allOf) none of them can be closed; such documents give ``given``.
+        if (
+            strict
+            and not given
+            and "additionalProperties" not in found
+            and "allOf" not in found
+            and "anyOf" not in found
+        ):
             found["additionalProperties"] = False
     if found.get("nullable") is True:
         inner = {k: v for k, v in found.items() if k != "nullable"}
