@@ -13,24 +13,19 @@ from automator67.schemas.cron import cron_fault, moment_fault
 from automator67.schemas.findings import Finding
 from automator67.schemas.kinds import Kind
 from automator67.schemas.near import near
+from automator67.schemas.place_rules import place_findings
 from automator67.schemas.shard_rules import shard_findings
 from automator67.schemas.source import Path
 from automator67.schemas.units import human_bytes, seconds, size_bytes
 
 _FREE_NAMES: Final[tuple[Path, ...]] = (("env",), ("labels",), ("place", "require"), ("place", "prefer"))
 """Where ``secret`` is a name that a person chose, with a text, and not a reference."""
-_LOOPBACK: Final = re.compile(r"tcp://(localhost|127\.[0-9.]+|\[::1\]):")
 _TRACK: Final = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9_.*-]{0,127}", re.A)
 LEAST_MEMORY: Final = 6 * 2**20
 """The Docker Engine runs no container with less."""
 LONGEST_WINDOW: Final = 30 * 86400.0
 LEAST_INTERVAL: Final = 0.1
 LEAST_TIMEOUT: Final = 0.01
-
-HOSTED_KINDS: Final = frozenset({"render", "koyeb", "cloudrun"})
-"""Accounts that run apps."""
-NAME_KINDS: Final = frozenset({"cloudflare", "desec", "duckdns"})
-"""Accounts that hold names."""
 
 
 def local_findings(kind: Kind, value: Mapping[str, Any]) -> Iterator[Finding]:
@@ -42,8 +37,7 @@ def local_findings(kind: Kind, value: Mapping[str, Any]) -> Iterator[Finding]:
     elif kind == "node":
         for n, window in enumerate(value.get("maintenance", ())):
             yield from _window(window, ("maintenance", n))
-        yield from _swarm(value)
-        yield from _provider(value)
+        yield from place_findings(value)
     elif kind == "shard":
         yield from shard_findings(value)
 
@@ -61,34 +55,6 @@ def secret_references(value: Any, path: Path = ()) -> Iterator[Path]:
     elif type(value) is list:
         for n, inner in enumerate(value):
             yield from secret_references(inner, (*path, n))
-
-
-def _swarm(value: Mapping[str, Any]) -> Iterator[Finding]:
-    """A swarm is reached by its url; over a network only with TLS, since whoever may speak to it owns it."""
-    url, swarm = value.get("url", ""), value.get("kind") == "swarm"
-    if swarm and not url:
-        yield Finding("relation", (), "a swarm needs a url", "write url: unix:///var/run/docker.sock, or tcp://...")
-    for key in ("url", "tls"):
-        if key in value and not swarm:
-            yield Finding("contradiction", (key,), f"{key} is for kind: swarm", "remove it, or write kind: swarm")
-    if url.startswith("tcp://") and "tls" not in value and not _LOOPBACK.match(url):
-        text = "without tls anybody on the way could take over the swarm"
-        yield Finding("relation", ("url",), text, "write tls: {ca: ..., certificate: ..., key: ...}")
-    if url.startswith("unix://") and "tls" in value:
-        yield Finding("contradiction", ("tls",), "a Unix socket has no TLS", "remove tls")
-
-
-def _provider(value: Mapping[str, Any]) -> Iterator[Finding]:
-    """An account that runs apps needs a token, and a project where the token does not say which."""
-    kind = value.get("kind")
-    if kind in NAME_KINDS and "domain" not in value:
-        yield Finding("relation", (), f"kind {kind} holds the names of a domain", "write domain: example.org")
-    if kind == "duckdns" and not value.get("domain", ".duckdns.org").endswith(".duckdns.org"):
-        yield Finding("relation", ("domain",), "DuckDNS holds only names below duckdns.org", "write NAME.duckdns.org")
-    if kind in HOSTED_KINDS | NAME_KINDS and "token" not in value:
-        yield Finding("relation", (), f"an account of kind {kind} needs a token", "write token: {secret: NAME}")
-    if kind == "cloudrun" and "account" not in value:
-        yield Finding("relation", (), "Cloud Run needs a project", "write account: PROJECT-ID")
 
 
 def _cloud(value: Mapping[str, Any]) -> Iterator[Finding]:

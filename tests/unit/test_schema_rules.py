@@ -308,3 +308,34 @@ def test_a_swarm_is_reached_by_a_url_and_over_a_network_with_tls(node: str, said
     found = "; ".join(p.message for p in check({"nodes/cluster.yaml": node}))
     assert said in found
     assert bool(said) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("document", "code", "text"),
+    [
+        ("kind: render", "relation", "an account of kind render needs a token"),
+        ("kind: cloudrun\ntoken: {secret: blog-db}", "relation", "Cloud Run needs a project"),
+        ("kind: cloudflare\ntoken: {secret: blog-db}", "relation", "kind cloudflare holds the names of a domain"),
+        ("kind: desec\ndomain: example.org", "relation", "an account of kind desec needs a token"),
+        (
+            "kind: duckdns\ndomain: example.org\ntoken: {secret: blog-db}", "relation",
+            "DuckDNS holds only names below duckdns.org",
+        ),
+    ],
+)  # fmt: skip
+def test_an_account_says_what_lets_us_in_and_what_it_is_for(document: str, code: str, text: str) -> None:
+    problem = only({"nodes/account.yaml": document})
+    assert (problem.code, problem.file) == (code, "nodes/account.yaml")
+    assert text in problem.message
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "kind: render\ntoken: {secret: blog-db}\nregion: eu",
+        "kind: cloudrun\ntoken: {secret: blog-db}\naccount: my-project-1",
+        "kind: duckdns\ndomain: ana.duckdns.org\ntoken: {secret: blog-db}",
+    ],
+)
+def test_an_account_that_is_whole(document: str) -> None:
+    assert check({"nodes/account.yaml": document}) == []
