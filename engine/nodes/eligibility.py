@@ -23,7 +23,9 @@ def closed(node: Node, view: NodeView) -> str:
     if node.window is not None:
         return node.window.text
     if view.state == "never":
-        return "no agent has joined as this node yet" if node.kind == "agent" else view.reason
+        if node.kind == "agent":
+            return "no agent has joined as this node yet"
+        return view.reason or "it has not been looked at yet"
     if view.state != "healthy":
         return f"the node is {view.state}"
     if not view.reported:
