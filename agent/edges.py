@@ -18,7 +18,7 @@ from typing import Any
 
 from automator67.agent.helper import Helper
 from automator67.agent.link import Link, LinkError
-from automator67.agent.retry import chance
+from automator67.agent.retry import chance, request_delay
 from automator67.agent.state import make_directory, read_json, write_json, write_private
 
 _TIMEOUT = 20.0
@@ -144,8 +144,8 @@ class Edges:
     def _fail(self, why: str) -> None:
         self._asking = False
         self._failures += 1
-        delay = min(_LONGEST_RETRY, _SHORTEST_RETRY * 2 ** min(self._failures - 1, 10))
-        self._not_before = time.monotonic() + delay * (0.5 + chance() / 2)
+        delay = request_delay(self._failures, _SHORTEST_RETRY, _LONGEST_RETRY, chance())
+        self._not_before = time.monotonic() + delay
         self._say(f"the proxy of this node got no certificate: {why}")
 
     def _write(self, wanted: Json) -> None:

@@ -15,6 +15,11 @@ QUICK, QUICK_FOR = 0.25, 60.0
 # ... and one that never comes up must not cost its node anything.
 
 
+WINDOW = 10
+TOO_MANY = 5
+"""An instance that fails so often within the window is unhealthy, though it never fails several times in a row."""
+
+
 class Standing(NamedTuple):
     """What the probes of one start of an instance have shown so far."""
 
@@ -25,6 +30,8 @@ class Standing(NamedTuple):
     failures: int = 0
     last_counted: float = 0.0
     detail: str = ""
+    recent: int = 0
+    """The last ``WINDOW`` results that count, as bits: 1 failed."""
 
 
 def first_standing(now: float) -> Standing:
@@ -39,22 +46,30 @@ def after_result(s: Standing, probe: Probe, passed: bool, detail: str, now: floa
     however often it was asked: the quick probes at the start must not condemn an instance early.
     """
     if passed:
-        passes = s.passes + 1
+        passes, recent = s.passes + 1, _shifted(s.recent, 0)
         if s.health == "healthy":
-            return s._replace(passes=passes, failures=0, last_counted=now, detail="")
-        if passes >= probe.healthy_after:
-            return Standing(s.began, "healthy", now, passes, 0, now, "")
-        return s._replace(passes=passes, failures=0, last_counted=now)
+            return s._replace(passes=passes, failures=0, last_counted=now, detail="", recent=recent)
+        if passes >= probe.healthy_after and recent.bit_count() < TOO_MANY - 1:
+            return Standing(s.began, "healthy", now, passes, 0, now, "", recent)
+        return s._replace(passes=passes, failures=0, last_counted=now, recent=recent)
     s = s._replace(passes=0, detail=detail)
     if now - s.began < probe.start_period and s.health == "starting":
         return s._replace(last_counted=now)
     # A tenth of slack: a probe that comes a little early is still the next one.
     if now - s.last_counted < probe.interval * 0.9:
         return s
-    s = s._replace(failures=s.failures + 1, last_counted=now)
+    recent = _shifted(s.recent, 1) if s.health != "starting" else 0
+    s = s._replace(failures=s.failures + 1, last_counted=now, recent=recent)
     if s.failures >= probe.unhealthy_after:
+        # It was really away: the window begins anew.
+        return s._replace(health="unhealthy", healthy_since=0.0, recent=0)
+    if s.health == "healthy" and recent.bit_count() >= TOO_MANY:
         return s._replace(health="unhealthy", healthy_since=0.0)
     return s
+
+
+def _shifted(recent: int, failed: int) -> int:
+    return (recent << 1 | failed) & ((1 << WINDOW) - 1)
 
 
 def next_probe(s: Standing, probe: Probe, last_started: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from automator67.agent.helper import Helper
 from automator67.agent.link import Link, LinkError
-from automator67.agent.retry import chance
+from automator67.agent.retry import chance, request_delay
 
 _TIMEOUT = 20.0
 _SHORTEST_RETRY, _LONGEST_RETRY = 5.0, 900.0
@@ -81,8 +81,8 @@ class Renewal:
     def _fail(self, why: str) -> str:
         self._running = False
         self._failures += 1
-        delay = min(_LONGEST_RETRY, _SHORTEST_RETRY * 2 ** min(self._failures - 1, 10))
-        self._not_before = time.monotonic() + delay * (0.5 + chance() / 2)
+        delay = request_delay(self._failures, _SHORTEST_RETRY, _LONGEST_RETRY, chance())
+        self._not_before = time.monotonic() + delay
         return f"the certificate could not be renewed: {why}"
 
     def _ask(self, doc: dict[str, Any]) -> None:

@@ -22,6 +22,11 @@ def after_failure(before: Retry | None, detail: str, now: float, chance: float) 
     return Retry(failures, now + delay, detail)
 
 
+def request_delay(failures: int, shortest: float, longest: float, chance: float) -> float:
+    """Return the seconds before asking the engine for something again: doubling, the upper half of it by chance."""
+    return min(longest, shortest * 2.0 ** min(failures - 1, 10)) * (0.5 + chance / 2)
+
+
 def chance() -> float:
     """Return a random number in [0, 1) without the memory that the random module takes."""
     return int.from_bytes(os.urandom(4), "big") / 2**32

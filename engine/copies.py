@@ -20,7 +20,8 @@ class Copy:
     ``assigned``: False for one that was found by its stamp without a recorded intent. ``stopping``: the intent is
     that it stops. ``draining``: it takes no new requests since ``draining_since``. ``lost``: its node cannot be relied
     on any more. ``known``: its node has reported since the engine started; ``present``: it was in that report.
-    ``since``: when it was assigned. ``fenced_at``: when its node must have stopped it, if it must not run twice and
+    ``since``: when it was assigned; ``appeared_at``: when its node first reported it; ``phase_since``: when its phase
+    began. ``fenced_at``: when its node must have stopped it, if it must not run twice and
     the node hears nothing of the engine. Times are seconds since the epoch.
     """
 
@@ -37,6 +38,8 @@ class Copy:
     known: bool = False
     present: bool = False
     since: float = 0.0
+    phase_since: float = 0.0
+    appeared_at: float = 0.0
     phase: InstancePhase = "pending"
     health: Health = "none"
     healthy_since: float = 0.0
@@ -80,6 +83,7 @@ def join(observed: Observed) -> Mapping[str, list[Copy]]:
             stopping=a.want == "stop", draining=a.want == "drain", lost=a.node in lost or a.node not in observed.nodes,
             known=a.node in known, present=i is not None, since=a.since, adopt=a.adopt,
             draining_since=a.draining_since,
+            phase_since=i.since if i else 0.0, appeared_at=i.appeared_at if i else 0.0,
             phase=i.phase if i else "pending", health=i.health if i else "none",
             healthy_since=i.healthy_since if i else 0.0, detail=i.detail if i else "",
             drift=i.drift if i else (), fenced_at=fenced.get(a.node, math.inf),
@@ -90,7 +94,7 @@ def join(observed: Observed) -> Mapping[str, list[Copy]]:
             i.id, i.app, i.slot, i.rev, node, i.epoch,
             assigned=False, lost=node in lost, known=True, present=True, since=i.since,
             phase=i.phase, health=i.health, healthy_since=i.healthy_since, detail=i.detail, drift=i.drift,
-            fenced_at=fenced[node],
+            phase_since=i.since, appeared_at=i.appeared_at, fenced_at=fenced[node],
         )  # fmt: skip
         copies.setdefault(i.app, []).append(copy)
     return copies

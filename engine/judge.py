@@ -2,12 +2,14 @@
 
 sync: ``synced`` (what runs is what the commit asks for), ``progressing``, ``held`` (the wanted revision failed and
 the last good one runs), ``blocked`` (something must change first), ``out-of-sync`` (steps wait for a person).
-health: ``healthy``, ``progressing`` (starting), ``degraded`` (some replicas), ``missing`` (none), ``unknown`` (its
-nodes have not reported). drift: ``none``, ``drifted``, ``unknown``.
+health: ``healthy``, ``progressing`` (starting, for no longer than ``update.deadline``), ``degraded`` (some replicas),
+``missing`` (none), ``unknown`` (its nodes have not reported); a copy that ends again and again is not healthy.
+drift: ``none``, ``drifted``, ``unknown``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,7 @@ from automator67.engine.copies import Copy
 from automator67.engine.desired import App, Desired
 from automator67.engine.observed import Instance, Observed
 from automator67.engine.plan.model import Plan
+from automator67.engine.stability import is_looping, looping_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,12 @@ class AppState:
 
 
 def judge(
-    desired: Desired, observed: Observed, plan: Plan, copies: Mapping[str, Sequence[Copy]]
+    desired: Desired, observed: Observed, plan: Plan, copies: Mapping[str, Sequence[Copy]], now: float = 0.0
 ) -> dict[str, AppState]:
-    """Return the state of every app that is wanted or still there, by name, in the order of the names."""
+    """Return the state of every app that is wanted or still there, by name, in the order of the names.
+
+    ``now``: seconds since the epoch, for what lasts too long: copies that end again and again, or never come up.
+    """
     waiting: dict[str, list[str]] = {}
     for action in plan.actions:
         waiting.setdefault(action.resource, []).append(action.waits)
@@ -50,7 +56,7 @@ def judge(
     instances = {(i.id, v.name): i for v in observed.nodes.values() for i in v.instances}
     names = sorted({*desired.apps, *(name for name, mine in copies.items() if mine)})
     return {
-        name: _state(name, desired, observed, plan, list(copies.get(name, ())), waiting, blocked, instances)
+        name: _state(name, desired, observed, plan, list(copies.get(name, ())), waiting, blocked, instances, now)
         for name in names
     }
 
@@ -64,19 +70,24 @@ def _state(
     waiting: Mapping[str, list[str]],
     blocked: Mapping[str, str],
     instances: Mapping[tuple[str, str], Instance],
+    now: float,
 ) -> AppState:
     resource = f"app/{name}"
     app = desired.apps.get(name)
     running = [c for c in copies if not c.stopping]
-    healthy = [c for c in running if c.healthy]
+    looping = [
+        i for c in running if (i := instances.get((c.instance, c.node))) and i.ended_at and is_looping(i.ended_at, now)
+    ]
+    ill = {(i.id, i.node) for i in looping}
+    healthy = [c for c in running if c.healthy and (c.instance, c.node) not in ill]
     deployed = observed.deployed.get(name)
     sync, reason = _sync(resource, name, app, plan, copies, waiting, blocked)
     return AppState(
         app=name,
         sync=sync,
-        health=_health(app, running, len(healthy)),
+        health=_health(app, running, len(healthy), now),
         drift=_drift(running),
-        reason=reason,
+        reason=looping_words(looping[0]) if looping and not reason else reason,
         replicas_wanted=app.replicas if app else 0,
         replicas_healthy=len(healthy),
         rev_wanted=app.rev if app else "",
@@ -115,13 +126,16 @@ def _sync(
     return "synced", note
 
 
-def _health(app: App | None, running: Sequence[Copy], healthy: int) -> str:
+def _health(app: App | None, running: Sequence[Copy], healthy: int, now: float) -> str:
     wanted = app.replicas if app else len(running)
     if healthy >= wanted:
         return "healthy"
     if any(not c.known and not c.lost for c in running):
         return "unknown"
-    if any(c.phase in ("pending", "pulling", "starting") or c.health == "starting" for c in running):
+    patience = app.update.deadline if app else math.inf
+    coming = [c for c in running if c.phase in ("pending", "pulling", "starting") or c.health == "starting"]
+    # Since it was assigned, or since it was last healthy: a copy that never comes up is no progress for ever.
+    if any(now - max(c.since, c.phase_since) < patience for c in coming):
         return "progressing"
     return "degraded" if healthy else "missing"
 

@@ -44,6 +44,10 @@ class Instance:
     address: str = ""
     drift: tuple[str, ...] = ()
     image: str = ""
+    ended_at: tuple[float, ...] = ()
+    """When it ended by itself, lately (engine/stability.py)."""
+    appeared_at: float = 0.0
+    """Since when its node reports it, as far as this engine knows: before that the node had not been told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +186,7 @@ class Observed:
     settled: bool = True
     """False just after the start of an engine without a store: nodes may still report what already runs."""
     engine_started: float = 0.0
-    """When this engine began: before that nobody could tell a node anything, so no deadline runs."""
+    """Since when this engine has run undisturbed: before that nobody could tell or hear a node, so no deadline runs."""
     confirmed: frozenset[str] = frozenset()
     """Commits whose deletions a person confirmed beyond the budget."""
     builds: Mapping[str, Build] = field(default_factory=dict)

@@ -143,7 +143,7 @@ class Reconciler:
             copies = join(observed)
         self._tell(desired, observed, copies)
         self._reporter.report(desired, planned, observed, copies, now)
-        moments = (planned.wake_at, next_change(desired.nodes, now), self._registry.verdict_at(now))
+        moments = (planned.wake_at, next_change(desired.nodes, now), self._registry.watch.changes_at(now))
         wake_at = min(filter(None, moments), default=0.0)
         return Outcome(desired.commit, not todo.empty, wake_at, len(planned.actions), error)
 
@@ -203,7 +203,8 @@ class Reconciler:
         if self._unsettled:
             self._unsettled = not self._settled(views, now)
         settled = not self._unsettled
-        return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, settled, self._started, i.confirmed,
+        undisturbed = max(self._started, self._registry.watch.calm_since(now))
+        return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, settled, undisturbed, i.confirmed,
                         i.builds, i.canaries, i.volumes)  # fmt: skip
 
     def _settled(self, views: Mapping[str, NodeView], now: float) -> bool:

@@ -84,7 +84,7 @@ class CommitReporter:
         """Record how far the commit is and how each app is, and what to say of it, where any of it changed."""
         crash.point("before-report")
         commit = desired.commit
-        states = judge(desired, observed, plan, copies)
+        states = judge(desired, observed, plan, copies, now)
         record, before = self._remembered(commit)
         first_plan = None if record is None or record.plan else as_data(plan)
         planned = first_plan or (record.plan if record else as_data(plan))

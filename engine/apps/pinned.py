@@ -35,7 +35,7 @@ def restart_in_place(
     """Add the steps that replace the old copies of each slot where they are."""
     busy = ""
     for slot, c in sorted(good.items()):
-        until = max(c.since, told_since) + app.update.deadline
+        until = max(c.since, c.appeared_at, told_since) + app.update.deadline
         if slot not in ready and not c.lost and now < until:
             busy = busy or c.instance
             out.wake(until)

@@ -111,7 +111,7 @@ def _gates(
             if c.phase == "failed" and in_place(c.node):
                 out.failed = f"{c.instance} was given up by node {c.node}: {c.detail}"
                 return
-            deadline = max(c.since, told_since) + app.update.deadline
+            deadline = max(c.since, c.appeared_at, told_since) + app.update.deadline
             if now >= deadline:
                 what = c.detail or (f"its health is {c.health}" if c.health != "none" else f"it is {c.phase}")
                 out.failed = f"{c.instance} was not healthy within {human_seconds(app.update.deadline)}: {what}"

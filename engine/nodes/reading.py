@@ -13,6 +13,7 @@ from typing import Any
 
 from automator67.engine.desired import Runtime
 from automator67.engine.observed import Foreign, Instance, NodeState, NodeView
+from automator67.engine.stability import ends_after
 from automator67.schemas.messages.policy import NOTHING, Policy, read_policy
 
 _RUNTIMES: frozenset[Runtime] = frozenset({"docker", "process"})
@@ -48,7 +49,7 @@ def read_report(node: str, message: Mapping[str, Any], now: float, before: Repor
     troubles = [f"{name} is {state}" for name, state in sorted(runtimes.items()) if state != "ok"]
     return Report(
         tuple(
-            _steady(_instance(node, raw, offset, now), known.get(str(raw["id"])))
+            _steady(_instance(node, raw, offset, now), known.get(str(raw["id"])), now)
             for raw in sorted(message.get("instances", []), key=lambda raw: str(raw["id"]))
         ),
         tuple(
@@ -109,9 +110,14 @@ def _instance(node: str, raw: Mapping[str, Any], offset: float, now: float) -> I
     )  # fmt: skip
 
 
-def _steady(now: Instance, before: Instance | None) -> Instance:
-    if before is None or (now.phase, now.restarts) != (before.phase, before.restarts):
-        return now
+def _steady(seen: Instance, before: Instance | None, now: float) -> Instance:
+    if before is None:
+        return replace(seen, appeared_at=now)
+    seen = replace(seen, appeared_at=before.appeared_at)
+    if ended := ends_after(before, seen, now):
+        seen = replace(seen, ended_at=ended)
+    if (seen.phase, seen.restarts) != (before.phase, before.restarts):
+        return seen
     since = before.since
-    healthy = before.healthy_since if now.healthy_since and before.healthy_since else now.healthy_since
-    return replace(now, since=since, healthy_since=healthy)
+    healthy = before.healthy_since if seen.healthy_since and before.healthy_since else seen.healthy_since
+    return replace(seen, since=since, healthy_since=healthy)

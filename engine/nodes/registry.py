@@ -57,7 +57,7 @@ class Registry:
         self._nodes: dict[str, Entry] = {}
         self._events: list[tuple[float, str, str, str, str]] = []
         self._began = monotonic()
-        self._watch = Watch(self._began)
+        self.watch = Watch(monotonic)
         self.woken: Callable[[str], None] = lambda _: None
 
     def load(self) -> None:
@@ -200,33 +200,27 @@ class Registry:
         """Note how often a node is told to report; return its lease in seconds, 0 for one that was given up."""
         with self._lock:
             self._nodes[node].every = every
-            return grant(self._nodes[node], self._monotonic(), self._watch.settings.lease)
+            return grant(self._nodes[node], self._monotonic(), self.watch.settings.lease)
 
     def tick(self) -> None:
         """Notice that the engine itself was away (stopped, suspended); call it about every second."""
         with self._lock:
-            self._watch.tick(self._monotonic())
+            self.watch.tick(self._monotonic())
 
     def verdicts_due(self) -> bool:
         """Whether the passing of time alone has changed what a node would be judged as."""
         with self._lock:
-            verdicts = self._watch.judge(self._nodes, self._monotonic())
+            verdicts = self.watch.judge(self._nodes, self._monotonic())
             return any(v.state != self._nodes[n].record.state for n, v in verdicts.items())
-
-    def verdict_at(self, now: float) -> float:
-        """Return when time alone may next change a judgement, by the engine's clock; 0: never."""
-        with self._lock:
-            seconds = self._watch.changes_in(self._monotonic())
-            return 0.0 if seconds is None else now + seconds
 
     def views(self, nodes: Mapping[str, Node], settings: Settings) -> dict[str, NodeView]:
         """Return every node that is declared or known, judged now."""
         with self._lock:
-            self._watch.follow(settings, nodes)
+            self.watch.follow(settings, nodes)
             now = self._clock()
             entries = {name: self._nodes.get(name) for name in sorted({*nodes, *self._nodes})}
             mono = self._monotonic()
-            verdicts = self._watch.judge(entries, mono)
+            verdicts = self.watch.judge(entries, mono)
             # An engine of before may have given a lease just before this one began.
             lease = now - mono + self._began + settings.lease
             return {n: self._view(n, e, told(verdicts[n], nodes.get(n), e), now, lease) for n, e in entries.items()}

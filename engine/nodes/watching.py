@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from automator67.engine.desired import Node
 from automator67.engine.nodes.entry import Entry, signs_of
@@ -13,11 +13,12 @@ DISTURBED_SECONDS = 5.0
 
 
 class Watch:
-    """The judgement of nodes over time. Times are monotonic seconds; the caller holds the lock of the entries."""
+    """The judgement of nodes over time; ``mono`` is monotonic seconds. Who calls ``judge`` holds the entries' lock."""
 
-    def __init__(self, mono: float) -> None:
-        self._weather = Weather(calm_since=mono)
-        self._ticked = mono
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._weather = Weather(calm_since=monotonic())
+        self._ticked = monotonic()
         self._settings = Settings()
         self._maintained: Mapping[str, str] = {}
         self._changes_at: float | None = None
@@ -50,6 +51,10 @@ class Watch:
         self._changes_at = min((s.changes_at for s in found.values() if s.changes_at is not None), default=None)
         return found
 
-    def changes_in(self, mono: float) -> float | None:
-        """Return in how many seconds time alone may change a judgement, None for never."""
-        return None if self._changes_at is None else max(0.0, self._changes_at - mono)
+    def calm_since(self, now: float) -> float:
+        """Return since when the engine has been undisturbed, by the clock that ``now`` is in."""
+        return now - (self._monotonic() - self._weather.calm_since)
+
+    def changes_at(self, now: float) -> float:
+        """Return when time alone may next change a judgement (0: never), by the clock that ``now`` is in."""
+        return 0.0 if self._changes_at is None else max(now, now + self._changes_at - self._monotonic())

@@ -36,6 +36,14 @@ def test_unhealthy_after_enough_failures_in_a_row() -> None:
     assert (back.health, back.healthy_since, back.detail) == ("healthy", 50.0, "")
 
 
+def test_one_that_fails_every_other_time_is_unhealthy_until_it_does_so_less() -> None:
+    assert run(PROBE, "." + "x." * 4).health == "healthy"
+    s = run(PROBE, "." + "x." * 5)
+    assert (s.health, s.healthy_since) == ("unhealthy", 0.0)
+    assert run(PROBE, "." + "x." * 20).health == "unhealthy", "it does not go up and down"
+    assert run(PROBE, "." + "x." * 20 + "....").health == "healthy"
+
+
 def test_quick_probes_do_not_condemn_early() -> None:
     assert run(PROBE, "x" * 100, QUICK).health == "starting"
     assert run(PROBE, "x" * 130, QUICK).health == "unhealthy"

@@ -7,7 +7,9 @@ from dataclasses import replace
 from automator67.engine import reports
 from automator67.engine.copies import join
 from automator67.engine.judge import AppState, judge
+from automator67.engine.observed import Instance
 from automator67.engine.plan.planner import plan
+from automator67.engine.stability import BUDGET, WINDOW, ends_after
 from tests.support.world import World, app, desired
 
 
@@ -45,6 +47,45 @@ def test_some_replicas_down_is_degraded_none_is_missing() -> None:
     for n, place in enumerate(sorted(world.running)):
         world.running[place] = replace(world.running[place], phase="exited", health="unhealthy")
         assert judged(world, wanted).health == ("degraded", "missing")[n]
+
+
+def test_a_copy_that_ends_again_and_again_is_not_healthy_though_it_runs_now() -> None:
+    world, wanted = settled()
+    place = sorted(world.running)[0]
+    instance = replace(world.running[place], exit_code=137, oom=True)
+    for n in range(BUDGET + 1):
+        down = replace(instance, phase="failed", health="unhealthy", restarts=n)
+        instance = replace(down, ended_at=ends_after(instance, down, world.now))
+        up = replace(instance, phase="running", health="healthy", restarts=n + 1)
+        instance = replace(up, ended_at=ends_after(instance, up, world.now))
+        assert len(instance.ended_at) == n + 1, "the restart is not another end"
+        world.now += 20
+    world.running[place] = instance
+    observed = world.observed()
+    done = plan(wanted, observed, world.now)  # type: ignore[arg-type]
+    state = judge(wanted, observed, done, join(observed), world.now)["blog"]  # type: ignore[arg-type]
+    assert (state.health, state.replicas_healthy) == ("degraded", 1)
+    assert state.reason == f"{place[0]} ended 5 times or more within 10m, last: killed: out of memory"
+    later = judge(wanted, observed, done, join(observed), world.now + WINDOW)["blog"]  # type: ignore[arg-type]
+    assert later.health == "healthy"
+
+
+def test_restarts_that_came_between_two_reports_all_count() -> None:
+    one = Instance("a-0-r", "a", 0, "r", 1, "n", "running", "healthy", restarts=1)
+    assert ends_after(None, one, 5.0) == ()
+    assert ends_after(one, replace(one, restarts=4), 5.0) == (5.0, 5.0, 5.0)
+    assert ends_after(replace(one, ended_at=(1.0,)), one, 700.0) == ()
+
+
+def test_a_copy_that_never_comes_up_is_no_progress_for_ever() -> None:
+    world, wanted = settled()
+    place = sorted(world.running)[0]
+    world.running[place] = replace(world.running[place], phase="starting", health="starting", since=world.now)
+    observed = world.observed()
+    done = plan(wanted, observed, world.now)  # type: ignore[arg-type]
+    for waited, health in ((59, "progressing"), (61, "degraded")):
+        states = judge(wanted, observed, done, join(observed), world.now + waited)  # type: ignore[arg-type]
+        assert states["blog"].health == health
 
 
 def test_a_silent_node_is_unknown_not_missing() -> None:

@@ -104,6 +104,6 @@ def test_a_broken_connection_is_looked_at_again_in_time(store: Store) -> None:
     engine.registry.hold("n")
     engine.registry.let_go("n", broken=True)
     assert engine.look().state == "healthy"
-    assert engine.registry.verdict_at(engine.now) == pytest.approx(engine.now + 0.5)
+    assert engine.registry.watch.changes_at(engine.now) == pytest.approx(engine.now + 0.5)
     engine.now += 0.6
     assert engine.look().state == "suspect"

@@ -149,5 +149,6 @@ def test_no_deadline_runs_while_a_node_cannot_know() -> None:
     old = copy_of(NEW, phase="pending", health="none", healthy_since=0.0, since=NOW - 900)
     assert run(NEW, old).failed
     assert run(NEW, replace(old, present=False)).failed == "", "its node has not heard of it"
+    assert not run(NEW, replace(old, appeared_at=NOW - 5)).failed, "its node could not be told for long"
     fresh = run(NEW, old, told_since=NOW - 5)
     assert (fresh.failed, fresh.wake_at) == ("", NOW + 55), "the engine was away until 5 s ago"
