@@ -9,6 +9,7 @@ from typing import Any
 from automator67.agent.heart import Heart
 from automator67.agent.link import Link, LinkError
 from automator67.agent.renewal import Renewal
+from automator67.agent.retry import longest_reconnect
 from automator67.agent.wakeup import WakeUp
 
 
@@ -25,9 +26,11 @@ class Contact:
         next_seq: Callable[[], int],
         post: Callable[[tuple[Any, ...]], None],
         say: Callable[[str], None],
+        heartbeat: float,
     ) -> None:
         self._link, self._renewal, self._post, self._say = link, renewal, post, say
-        self._heart = Heart(link, next_seq, post)
+        self._heart = Heart(link, next_seq, post, longest_reconnect(heartbeat))
+        self._patience = longest_reconnect(heartbeat)
         self._wakeup: WakeUp | None = None
         self._trouble = ""
         self.clock_offset = 0.0
@@ -39,7 +42,7 @@ class Contact:
 
     def open(self, rev: str) -> None:
         """Begin to talk; ``rev`` is the desired revision that this node knows, empty for none."""
-        self._wakeup = WakeUp(self._link, rev, self._post)
+        self._wakeup = WakeUp(self._link, rev, self._post, self._patience)
         self._wakeup.start()
         self._heart.start()
 

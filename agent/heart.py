@@ -27,9 +27,10 @@ class Heart(threading.Thread):
     What comes back is posted as ("beat", answer, report) or ("trouble", LinkError).
     """
 
-    def __init__(self, link: Link, next_seq: Callable[[], int], post: Post) -> None:
+    def __init__(self, link: Link, next_seq: Callable[[], int], post: Post, patience: float) -> None:
+        """``patience``: the longest time between two attempts to reach the engine, in seconds."""
         super().__init__(name="heart", daemon=True)
-        self._link, self._next_seq, self._post = link, next_seq, post
+        self._link, self._next_seq, self._post, self._patience = link, next_seq, post, patience
         self._changed = threading.Condition()
         self._report: dict[str, Any] | None = None
         self._renewed = self._hurried = False
@@ -67,7 +68,7 @@ class Heart(threading.Thread):
                 failures += 1
                 self._post(("trouble", e))
                 revoked = e.trouble == "revoked"
-                delay = REVOKED_DELAY if revoked else max(0.05, reconnect_delay(failures, chance()))
+                delay = REVOKED_DELAY if revoked else max(0.05, reconnect_delay(failures, chance(), self._patience))
                 if e.status == 429:
                     delay = max(delay, 2.0)
                 self._put_back(report)

@@ -95,7 +95,7 @@ class Resident:
         place = place_of(member.engine)
         self._link = Link(place, f"{options.state}/ca.pem", f"{options.state}/identity.pem")
         self._renewal = Renewal(self._link, self._helper, options.state, member.node, post)
-        self._contact = Contact(self._link, self._renewal, self._reporter.next_seq, post, say)
+        self._contact = Contact(self._link, self._renewal, self._reporter.next_seq, post, say, member.heartbeat)
         self._last = LastDesired(self._helper, options.state, member, say)
         self._tasks = Tasks(self._link, self._keeper, self._api, self._processes, post, say)
         self._edges = Edges(options.state, options.edge, self._link, self._helper, post, self._say_new)

@@ -6,13 +6,20 @@ import os
 
 from automator67.agent.model import Retry
 
+LONGEST_RECONNECT = 15.0
 
-def reconnect_delay(failures: int, chance: float) -> float:
+
+def reconnect_delay(failures: int, chance: float, longest: float = LONGEST_RECONNECT) -> float:
     """Return the seconds before attempt ``failures`` + 1 to reach the engine: 0.5, 1, 2, 4, 8, 15 with full jitter.
 
     Full jitter spreads the agents of a whole cloud when their engine comes back.
     """
-    return min(15.0, 0.5 * 2.0 ** min(failures - 1, 10)) * chance
+    return min(longest, 0.5 * 2.0 ** min(failures - 1, 10)) * chance
+
+
+def longest_reconnect(heartbeat: float) -> float:
+    """Return the longest such delay for agents that report every so many seconds: a few attempts in two heartbeats."""
+    return min(LONGEST_RECONNECT, max(0.5, heartbeat / 2))
 
 
 def after_failure(before: Retry | None, detail: str, now: float, chance: float) -> Retry:

@@ -23,9 +23,10 @@ _OVERDUE = 3.0
 class WakeUp(threading.Thread):
     """Posts ("desired", document, raw text) for each new desired state and for tasks, ("trouble", LinkError) else."""
 
-    def __init__(self, link: Link, rev: str, post: Callable[[tuple[Any, ...]], None]) -> None:
+    def __init__(self, link: Link, rev: str, post: Callable[[tuple[Any, ...]], None], patience: float) -> None:
+        """``patience``: the longest time between two attempts to reach the engine, in seconds."""
         super().__init__(name="wakeup", daemon=True)
-        self._link, self._post = link, post
+        self._link, self._post, self._patience = link, post, patience
         self._rev = rev
         self._conn: Connection | None = None
         self._expected_since = 0.0
@@ -64,7 +65,8 @@ class WakeUp(threading.Thread):
                     continue
                 failures += 1
                 self._post(("trouble", e))
-                delay = REVOKED_DELAY if e.trouble == "revoked" else max(0.05, reconnect_delay(failures, chance()))
+                usual = max(0.05, reconnect_delay(failures, chance(), self._patience))
+                delay = REVOKED_DELAY if e.trouble == "revoked" else usual
                 self._kicked.wait(delay)
                 self._kicked.clear()
                 continue

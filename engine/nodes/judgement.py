@@ -235,9 +235,10 @@ def _recovering(
     old: Standing, limits: _Limits, settings: Settings, now: float, falls: tuple[float, ...], changes: float
 ) -> Standing:
     hold = _hold(limits, settings, falls)
-    why = f"back, and trusted again after {human_seconds(hold)} of steady heartbeats"
+    words = human_seconds(hold) if hold >= 1 else f"{hold:g}s"
+    why = f"back, and trusted again after {words} of steady heartbeats"
     if len(falls) >= FLAPS:
-        why = f"flapping: it fell {len(falls)} times within an hour; trusted again after {human_seconds(hold)}"
+        why = f"flapping: it fell {len(falls)} times within an hour; trusted again after {words}"
     since = old.since if old.state == "recovering" else now
     return _become(old, "recovering", why, now, falls, min(changes, max(since + hold, now + 0.1)))
 

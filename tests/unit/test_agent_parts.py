@@ -19,7 +19,7 @@ from automator67.agent.logs_task import FrameReader, Line, LogsTask, task_of
 from automator67.agent.metrics import Meter, cgroup_of
 from automator67.agent.offer import offered
 from automator67.agent.options import UsageError, parse
-from automator67.agent.retry import after_failure, chance, reconnect_delay, request_delay
+from automator67.agent.retry import after_failure, chance, longest_reconnect, reconnect_delay, request_delay
 from automator67.agent.unit import unit
 
 DAY = 86400.0
@@ -28,6 +28,8 @@ DAY = 86400.0
 def test_delays() -> None:
     assert [reconnect_delay(n, 0.999999) for n in range(1, 8)] == pytest.approx([0.5, 1, 2, 4, 8, 15, 15], rel=1e-4)
     assert reconnect_delay(10**6, 0.0) == 0.0
+    assert [longest_reconnect(h) for h in (0.5, 5.0, 30.0, 300.0)] == [0.5, 2.5, 15.0, 15.0]
+    assert reconnect_delay(9, 0.5, 2.0) == 1.0
     assert [request_delay(n, 5.0, 60.0, 0.0) for n in range(1, 6)] == [2.5, 5, 10, 20, 30]
     assert request_delay(10**6, 5.0, 60.0, 0.999999) == pytest.approx(60.0)
     retry, waits = None, []
