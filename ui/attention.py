@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from automator67.ui.model import App, Commit, Overview
+from automator67.ui.model import App, Commit, Overview, Volume
 from automator67.ui.words import Tone, rank, said, tone, worst
 
 SILENT_SECONDS = 900.0
@@ -23,7 +23,7 @@ class Concern:
 
 def concerns(seen: Overview, now: float) -> tuple[Concern, ...]:
     """Return what needs attention, worst first, in a stable order."""
-    found = [*_engine(seen, now), *_commits(seen.commits), *_nodes(seen), *_apps(seen.apps)]
+    found = [*_engine(seen, now), *_commits(seen.commits), *_nodes(seen), *_apps(seen.apps), *_volumes(seen.volumes)]
     return tuple(sorted(found, key=lambda c: rank(c.tone)))
 
 
@@ -95,3 +95,9 @@ def _apps(apps: tuple[App, ...]) -> Iterator[Concern]:
         drift = ", ".join(dict.fromkeys(d for i in app.instances for d in i.drift))
         detail = app.reason or next((i.detail for i in app.instances if i.detail and not i.healthy), "") or drift
         yield Concern(how, f"App {app.name} is {words}", detail, f"app/{app.name}")
+
+
+def _volumes(volumes: tuple[Volume, ...]) -> Iterator[Concern]:
+    for v in volumes:
+        if v.failure:
+            yield Concern("warn", f"The backup of {v.app}/{v.name} fails", v.failure, f"app/{v.app}")

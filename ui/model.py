@@ -199,6 +199,23 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume that is backed up: its last snapshot and restore test, what is done with it, and what failed."""
+
+    app: str
+    name: str
+    slot: int
+    node: str = ""
+    snapshots: int = 0
+    made_at: float = 0.0
+    bytes: int = -1
+    tested_at: float = 0.0
+    test: str = ""
+    doing: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """Single facts about the engine and its repository."""
 
@@ -218,6 +235,7 @@ class Overview:
     nodes: tuple[Node, ...] = ()
     commits: tuple[Commit, ...] = ()
     events: tuple[Event, ...] = ()
+    volumes: tuple[Volume, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +255,7 @@ class AppDetail:
     held: str = ""
     held_since: float = 0.0
     revisions: tuple[Revision, ...] = ()
+    volumes: tuple[Volume, ...] = ()
     steps: tuple[Step, ...] = ()
     events: tuple[Event, ...] = field(default=())
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, select
 
 from automator67.engine.store.tables import actions, app_states, commits, events, holds, meta, nodes, posts, revisions
+from automator67.engine.store.volumes import load_volumes
 from automator67.ui import reading
 from automator67.ui.model import (
     App,
@@ -22,6 +23,7 @@ from automator67.ui.model import (
     Post,
     Revision,
     Step,
+    Volume,
 )
 
 COMMITS = 8
@@ -38,6 +40,7 @@ def overview(tx: Connection) -> Overview:
         nodes=tuple(_node(row) for row in tx.execute(select(nodes).order_by(nodes.c.name))),
         commits=_commits(tx, newest),
         events=_events(tx, select(events).limit(EVENTS)),
+        volumes=_volumes(tx),
     )
 
 
@@ -86,6 +89,7 @@ def app_detail(tx: Connection, name: str) -> AppDetail | None:
             )
             for r in tx.execute(past)
         ),
+        volumes=tuple(v for v in _volumes(tx) if v.app == name),
         steps=_steps(tx, select(actions).where(actions.c.resource == resource).limit(_PAST)),
         events=_events(tx, select(events).where(events.c.resource == resource).limit(_PAST)),
     )
@@ -114,6 +118,24 @@ def commit_detail(tx: Connection, prefix: str) -> CommitDetail | None:
         plan=reading.plan(reading.parsed(row.plan)),
         steps=_steps(tx, select(actions).where(actions.c.commit_id == row.id).limit(200)),
     )
+
+
+def _volumes(tx: Connection) -> tuple[Volume, ...]:
+    facts = load_volumes(tx)
+    found = []
+    for v in sorted({*facts.snapshots, *(r.volume for r in facts.runs)}):
+        latest, held, test = facts.latest(v), facts.snapshots.get(v, ()), facts.last(v, "test")
+        doing = next((r.kind for r in facts.runs if r.volume == v and r.state == "wanted"), "")
+        ends = (facts.last(v, "backup"), test)
+        failure = next((f"{r.kind}: {r.message}" for r in ends if r is not None and r.state == "failed"), "")
+        found.append(
+            Volume(
+                v.app, v.volume, v.slot, facts.homes.get((v.app, v.slot), ""), len(held), latest.at if latest else 0.0,
+                latest.bytes if latest else -1, test.ended_at if test else 0.0, test.state if test else "", doing,
+                failure,
+            )
+        )  # fmt: skip
+    return tuple(found)
 
 
 def _apps(tx: Connection, states: Select[Any]) -> tuple[App, ...]:

@@ -54,6 +54,7 @@ _TONES: Final[Mapping[str, Mapping[str, Tone]]] = {
     },
     "post": {"success": "ok", "pending": "busy", "failure": "bad", "error": "bad"},
     "step": {"done": "ok", "intent": "busy", "failed": "bad"},
+    "test": {"done": "ok", "failed": "bad"},
     "runtime": {"ok": "ok", "degraded": "warn", "down": "bad"},
 }
 _SAID: Final[Mapping[tuple[str, str], str]] = {
@@ -66,6 +67,9 @@ _SAID: Final[Mapping[tuple[str, str], str]] = {
     ("health", "progressing"): "starting",
     ("node", "never"): "not joined",
     ("step", "intent"): "under way",
+    ("test", "done"): "restores",
+    ("test", "failed"): "does not restore",
+    ("test", ""): "not tested",
 }
 _RANK: Final[Mapping[Tone, int]] = {"bad": 0, "warn": 1, "busy": 2, "idle": 3, "ok": 4}
 

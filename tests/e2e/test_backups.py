@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import httpx
 import pytest
 
 from automator67.engine.store.volumes import load_volumes
@@ -125,6 +126,9 @@ def test_a_volume_is_backed_up_tested_and_restored(cloud: Cloud, s3: S3) -> None
     listed = json.loads(cloud.cli("backup", "list", "keeper", "--json").stdout)
     assert listed[0]["snapshots"][0]["id"] == made.snapshot
     assert listed[0]["node"] == "one"
+    page = httpx.get(f"http://127.0.0.1:{cloud.web}/apps/keeper").text
+    assert "Volumes that are backed up" in page
+    assert "restores" in page
     # Only as many as are to be kept.
     assert cloud.cli("backup", "run", "keeper").returncode == 0
     listed = json.loads(cloud.cli("backup", "list", "keeper", "--json").stdout)
@@ -167,6 +171,10 @@ def test_a_containers_volume_is_restored_into_another_apps(cloud: Cloud, s3: S3,
     cloud.push({"apps/db.yaml": first})
     failed = wait_for("the new words", lambda: run_failed(cloud))
     assert "pre: sh ended with 3: no such table" in failed
+    seen = httpx.get(f"http://127.0.0.1:{cloud.web}/api/v1/overview").json()["concerns"]
+    assert [c["detail"] for c in seen if c["title"] == "The backup of db/data fails"] == [
+        "backup: pre: sh ended with 3: no such table"
+    ]
     listed = json.loads(cloud.cli("backup", "list", "db", "--json").stdout)
     assert len(listed[0]["snapshots"]) == 1
     # The volumes are there when the apps are not.
