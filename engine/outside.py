@@ -1,30 +1,40 @@
-"""What is outside our own nodes and follows the newest commit: places that run apps, and providers of names."""
+"""What is outside our own nodes and follows the newest commit: places that run apps, providers of names, databases."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from automator67.engine.apis.client import ApiError
+from automator67.engine.databases.provisioner import Provisioner
 from automator67.engine.desired import Desired
 from automator67.engine.names.registrar import Registrar
 from automator67.engine.observed import NodeView
 from automator67.engine.place_desk import PlaceDesk
 from automator67.engine.places.fleet import Fleet
 from automator67.engine.places.protocol import PlaceError
+from automator67.engine.provisioned import ProvisionedUrls
+from automator67.engine.secrets.keys import Keyring
+
+Learn = Callable[[str, bytes], None]
 
 
 class Outside:
     """Places by ``fleet``, and the zones; used from the thread of the passes."""
 
-    def __init__(self, desk: PlaceDesk) -> None:
+    def __init__(self, desk: PlaceDesk, keyring: Keyring, state: Path, cloud: Callable[[], str], learn: Learn) -> None:
+        """``learn(name, value)`` is told what must never be shown."""
         self._desk = desk
         self.fleet = Fleet(desk)
         self._registrar = Registrar(desk)
+        urls = ProvisionedUrls(state / "databases", keyring, cloud, learn)
+        self._provisioner = Provisioner(desk, urls, keyring.database_password)
 
     def follow(self, desired: Desired, views: Mapping[str, NodeView]) -> None:
         """Let all of it follow a commit, and nodes as they are judged now."""
         self.fleet.follow(desired.settings.name, desired.nodes, self._desk.secret)
         self._registrar.follow(desired, views, self._secret)
+        self._provisioner.follow(desired, self._secret)
 
     def _secret(self, name: str) -> bytes:
         try:
@@ -36,3 +46,4 @@ class Outside:
         """Stop; what is there stays."""
         self.fleet.close()
         self._registrar.close()
+        self._provisioner.close()

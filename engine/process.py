@@ -102,7 +102,7 @@ class Engine:
             self._registry, lambda: self._reconciler.vault, lambda why: self._loop.request(why), self._redacted,
             self._heartbeat,
         )  # fmt: skip
-        self._outside = Outside(self._desk)
+        self._outside = Outside(self._desk, self._keyring, options.state, self._cloud, self._redactor.learn)
         self._place_tasks = PlaceTasks(self._broker, self._outside.fleet.place, self._redacted)
         self._volumes = VolumeDesk(
             store, self._broker, self._keyring, self._redactor, vault=lambda: self._reconciler.vault,

@@ -1,11 +1,15 @@
-"""Keeps a keeper for every declared node that holds names, with the configuration of the newest commit."""
+"""Keeps the zones of a cloud: every node that holds names, with the configuration of the newest commit."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
-from automator67.engine.apis.client import ApiError, Client
+from automator67.engine.apis.client import Client
+from automator67.engine.apis.keeper import Desk, Done, Keeper
+from automator67.engine.apis.keepers import Configuration, Keepers, token_of
 from automator67.engine.desired import Desired, Node
 from automator67.engine.names.cloudflare import PROVIDER as CLOUDFLARE
 from automator67.engine.names.cloudflare import CloudflareZone
@@ -13,74 +17,70 @@ from automator67.engine.names.desec import PROVIDER as DESEC
 from automator67.engine.names.desec import DesecZone
 from automator67.engine.names.duckdns import PROVIDER as DUCKDNS
 from automator67.engine.names.duckdns import DuckDnsName
-from automator67.engine.names.keeper import Desk, Keeper, Zone
-from automator67.engine.names.wanted import KINDS, wanted
+from automator67.engine.names.wanted import KINDS, Changes, Wanted, wanted
 from automator67.engine.observed import NodeView
 
-CLOSE_SECONDS = 5.0
+log = logging.getLogger("automator67.names")
 
 
-@dataclass(slots=True)
-class _Running:
-    keeper: Keeper
-    configuration: tuple[str, ...]
+class Zone(Protocol):
+    """A provider's zone."""
+
+    def follow(self, want: Wanted) -> Changes:
+        """Bring it to what is wanted; return what was done. Raises ApiError."""
+
+    def close(self) -> None:
+        """Let go of the connection; a call that waits ends soon."""
 
 
 class Registrar:
     """All zones of the cloud; used from the thread of the passes."""
 
     def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._running: dict[str, _Running] = {}
+        self._keepers: Keepers[Wanted] = Keepers(desk, _keeper_for(desk))
 
     def follow(self, desired: Desired, views: Mapping[str, NodeView], secret: Callable[[str], bytes]) -> None:
-        """Begin to keep zones that are new, begin anew where a file changed, leave those that are gone.
+        """Follow a commit, and gateways as they are judged now.
 
         ``secret`` returns the value of a secret by its name, or raises ApiError.
         """
-        nodes = {n: node for n, node in desired.nodes.items() if node.kind in KINDS}
-        for name in [n for n in self._running if n not in nodes]:
-            self._leave(name)
+        nodes = {name: node for name, node in desired.nodes.items() if node.kind in KINDS}
+        self._keepers.only(set(nodes))
         for name, node in nodes.items():
-            self._begin(desired.settings.name, node, secret)
-            if name in self._running:
-                self._running[name].keeper.want(wanted(str(node.document["domain"]), desired, views))
+            want = wanted(str(node.document["domain"]), desired, views)
+            self._keepers.keep(name, partial(_configuration, desired.settings.name, node, secret), want)
 
     def close(self) -> None:
         """Stop all; the records stay."""
-        for name in list(self._running):
-            self._leave(name)
+        self._keepers.only(set())
 
-    def _begin(self, cloud: str, node: Node, secret: Callable[[str], bytes]) -> None:
-        before = self._running.get(node.name)
-        try:
-            token = secret(str(node.document["token"]["secret"])).decode("ascii").strip()
-            document = node.document
-            configuration = (cloud, node.kind, str(document["domain"]), str(document.get("endpoint", "")), token)
-            if before is not None and before.configuration == configuration:
-                return
-            zone = zone_of(*configuration)
-        except (ApiError, UnicodeDecodeError) as error:
-            # What is kept with the configuration of before goes on; where there is none, the node says why.
-            if before is None:
-                self._desk.unreachable(node.name, str(error) if isinstance(error, ApiError) else "the token is no text")
-            return
-        if before is not None:
-            self._leave(node.name)
-        keeper = Keeper(node.name, zone, self._desk)
-        self._running[node.name] = _Running(keeper, configuration)
-        keeper.start()
 
-    def _leave(self, name: str) -> None:
-        keeper = self._running.pop(name).keeper
-        keeper.close()
-        keeper.join(CLOSE_SECONDS)
+def _configuration(cloud: str, node: Node, secret: Callable[[str], bytes]) -> Configuration:
+    d = node.document
+    token = token_of(secret, str(d["token"]["secret"]))
+    return cloud, node.kind, str(d["domain"]), str(d.get("endpoint", "")), token
+
+
+def _keeper_for(desk: Desk) -> Callable[[str, Configuration], Keeper[Wanted]]:
+    def make(name: str, configuration: Configuration) -> Keeper[Wanted]:
+        zone = zone_of(*configuration)
+        return Keeper(name, lambda want: keep(name, zone, want), zone.close, desk)
+
+    return make
+
+
+def keep(name: str, zone: Zone, want: Wanted) -> Done:
+    """Bring a zone to what is wanted, and tell what was done. Raises ApiError."""
+    did = zone.follow(want)
+    for verb, records in (("added", did.add), ("removed", did.remove)):
+        for record in records:
+            log.info("%s: %s %s %s %s", name, verb, record.name, record.type, record.content)
+    foreign = (f"{host} has records that are not ours: they are left as they are" for host in did.foreign)
+    return Done((*want.troubles, *foreign))
 
 
 def zone_of(cloud: str, kind: str, domain: str, endpoint: str, token: str) -> Zone:
     """Return the zone of a node. Raises ApiError."""
-    if not token or not token.isprintable() or " " in token:
-        raise ApiError("the token is empty or has characters that no token has")
     if kind == "cloudflare":
         header = {"Authorization": f"Bearer {token}"}
         return CloudflareZone(Client(CLOUDFLARE, lambda: header, base=endpoint), cloud, domain)

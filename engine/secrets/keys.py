@@ -169,8 +169,15 @@ class Keyring:
 
         HMAC-SHA256 under a key that only this directory has. Raises SecretError.
         """
-        key = self._once("backups", secrets.token_bytes(32))
-        made = hmac.new(key, b"automator67 backup 1\0" + repository.encode(), hashlib.sha256).digest()
+        return self._password("backup", repository)
+
+    def database_password(self, name: str) -> str:
+        """Return the password of a database that a provider makes for us, made as that of a backup."""
+        return self._password("database", name)
+
+    def _password(self, what: str, name: str) -> str:
+        key = self._once(f"{what}s", secrets.token_bytes(32))
+        made = hmac.new(key, f"automator67 {what} 1\0{name}".encode(), hashlib.sha256).digest()
         return base64.urlsafe_b64encode(made).decode().rstrip("=")
 
     def _make(self, number: int) -> PrivateKey:

@@ -19,6 +19,7 @@ import pytest
 
 from automator67.engine.nodes.certificates import Authority
 from tests.support.cloud import Cloud, wait_for
+from tests.support.database_apis import NeonApi
 from tests.support.edge import Reply, ask
 from tests.support.koyeb_api import KoyebApi
 from tests.support.name_apis import CloudflareApi
@@ -48,7 +49,7 @@ class World:
             "render1": RenderApi(lambda _: f"https://{self.urls['render1'].remote}"),
             "render2": RenderApi(lambda _: f"https://{self.urls['render2'].remote}"),
         }
-        self.names = CloudflareApi("blog.test")
+        self.names, self.databases = CloudflareApi("blog.test"), NeonApi()
         self.cloud = Cloud(directory / "cloud", nodes=("one",))
         self.cloud.inside["one"] = behind_hosts(directory, *names.values())
 
@@ -67,6 +68,10 @@ class World:
             "kind": "cloudflare", "token": {"secret": "dns"}, "domain": "blog.test",
             "endpoint": f"{endpoints['dns']}/client/v4",
         }  # fmt: skip
+        nodes["nodes/neon1.yaml"] = {
+            "kind": "neon", "token": {"secret": "neon"}, "region": "eu", "endpoint": f"{endpoints['neon1']}/api/v2",
+        }  # fmt: skip
+        nodes["shards/main.yaml"] = {"shards": [{"name": "s0", "provider": "neon1"}]}
         one = {"gateway": True, "address": "127.0.0.1"}
         return settings | {"nodes/one.yaml": one, "apps/blog.yaml": BLOG} | nodes
 
@@ -93,11 +98,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(world.root))
         endpoints = {name: stack.enter_context(served(api.standin)) for name, api in world.apis.items()}
+        endpoints["neon1"] = stack.enter_context(served(world.databases.standin))
         endpoints["dns"] = stack.enter_context(served(world.names.standin))
         cloud = stack.enter_context(world.cloud)
         cloud.poll = "1s"
         cloud.seal("render", "rnd_test")
         cloud.seal("koyeb", "koyeb_test")
+        cloud.seal("neon", "db_test")
         cloud.seal("dns", "cf_test")
         cloud.seal("db", "postgres://secret")
         cloud.push(world.files(endpoints))
@@ -128,6 +135,15 @@ def test_the_name_leads_to_the_gateway(world: World) -> None:
     wait_for("the node that holds names", lambda: "dns" in world.cloud.healthy_nodes())
     assert not world.names.standin.broken
     assert "cf_test" not in world.cloud.log("engine")
+
+
+def test_a_shard_gets_its_database(world: World) -> None:
+    sealed = world.cloud.state / "databases" / "main-s0.sealed"
+    wait_for("the database", sealed.exists)
+    assert world.databases.names() == [f"a67-{world.cloud.name}-main-s0"]
+    assert not world.databases.standin.broken
+    assert b"s3cret" not in sealed.read_bytes()
+    assert "s3cret" not in world.cloud.log("engine")
 
 
 def test_a_new_revision_is_patched_where_it_runs(world: World) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from automator67.engine.apis import client as client_module
 from automator67.engine.apis.client import ApiError, Client
+from automator67.engine.apis.keeper import Keeper
 from automator67.engine.desired import Desired, Node, Origin, Site
 from automator67.engine.names.cloudflare import PROVIDER as CLOUDFLARE
 from automator67.engine.names.cloudflare import CloudflareZone
@@ -20,7 +21,7 @@ from automator67.engine.names.desec import PROVIDER as DESEC
 from automator67.engine.names.desec import DesecZone
 from automator67.engine.names.duckdns import PROVIDER as DUCKDNS
 from automator67.engine.names.duckdns import DuckDnsName
-from automator67.engine.names.keeper import Keeper, Zone
+from automator67.engine.names.registrar import Zone, keep
 from automator67.engine.names.wanted import Record, Wanted, changes, shortcomings, wanted
 from automator67.engine.observed import NodeState, NodeView, Observed
 from automator67.engine.plan.planner import plan
@@ -250,7 +251,8 @@ class Desk:
 def test_a_keeper_compares_when_something_changed_or_now_and_then_and_tells() -> None:
     under, desk, now = ZoneUnderTest("cloudflare"), Desk(), [0.0]
     under.api.add("theirs.example.org", "198.51.100.9")
-    keeper = Keeper("cf", under.zone(), desk, lambda: now[0])
+    zone = under.zone()
+    keeper: Keeper[Wanted] = Keeper("cf", lambda want: keep("cf", zone, want), zone.close, desk, lambda: now[0])
     keeper.turn()
     assert not desk.reports
     keeper.want(want(ONE))

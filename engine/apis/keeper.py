@@ -1,4 +1,4 @@
-"""Keeps the records of one zone at one provider, in a thread of its own, until it is closed."""
+"""Keeps one thing at a provider as it should be, in a thread of its own, until it is closed."""
 
 from __future__ import annotations
 
@@ -6,26 +6,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 from automator67.engine.apis.client import ApiError
-from automator67.engine.names.wanted import Changes, Wanted
 
-log = logging.getLogger("automator67.names")
+log = logging.getLogger("automator67.providers")
 
+W = TypeVar("W")
 LOOK_SECONDS = 300.0
-"""How long until a zone is compared again when nothing has changed here."""
+"""How long until the provider is looked at again when nothing has changed here."""
 RETRY_SECONDS = (5.0, 300.0)
-
-
-class Zone(Protocol):
-    """A provider's zone."""
-
-    def follow(self, want: Wanted) -> Changes:
-        """Bring it to what is wanted; return what was done. Raises ApiError."""
-
-    def close(self) -> None:
-        """Let go of the connection; a call that waits ends soon."""
+LONGEST_PAUSE = 30.0
+"""How often it is said that all is well."""
 
 
 class Desk(Protocol):
@@ -41,47 +34,62 @@ class Desk(Protocol):
         """Return how many seconds may pass between two reports."""
 
 
-class Keeper:
-    """One zone and its thread. ``name`` is that of its node."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of a look: what a person should know, and after how many seconds to look again."""
 
-    def __init__(self, name: str, zone: Zone, desk: Desk, monotonic: Callable[[], float] = time.monotonic) -> None:
+    conditions: tuple[str, ...] = ()
+    again: float = LOOK_SECONDS
+
+
+class Keeper(Generic[W]):
+    """``follow(want)`` makes it so, and may raise ApiError; ``close()`` ends its calls. ``name`` is the node's."""
+
+    def __init__(
+        self,
+        name: str,
+        follow: Callable[[W], Done],
+        close: Callable[[], None],
+        desk: Desk,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
-        self._zone, self._desk, self._monotonic = zone, desk, monotonic
-        self._want: Wanted | None = None
-        self._done: Wanted | None = None
+        self._follow, self._close, self._desk, self._monotonic = follow, close, desk, monotonic
+        self._want: W | None = None
+        self._kept: W | None = None
+        self._done = Done()
         self._due, self._failures, self._seq = 0.0, 0, 0
-        self._conditions: tuple[str, ...] = ()
         self._closed, self._wake = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"names-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"keeper-{name}", daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
 
-    def want(self, want: Wanted) -> None:
+    def want(self, want: W) -> None:
         """Say what should be there."""
         if want != self._want:
             self._want = want
             self._wake.set()
 
     def close(self) -> None:
-        """Stop; the records stay."""
+        """Stop; what is there stays."""
         self._closed.set()
         self._wake.set()
-        self._zone.close()
+        self._close()
 
     def join(self, seconds: float) -> None:
         """Wait for the thread to end."""
         self._thread.join(seconds)
 
     def turn(self) -> None:
-        """Compare the zone if that is due, and report."""
+        """Look if that is due, and report."""
         want, now = self._want, self._monotonic()
         if want is None:
             return
-        if now >= self._due or (want != self._done and not self._failures):
+        if now >= self._due or (want != self._kept and not self._failures):
             try:
-                did = self._zone.follow(want)
+                self._done = self._follow(want)
             except ApiError as error:
                 self._failures += 1
                 pause = min(RETRY_SECONDS[1], RETRY_SECONDS[0] * 2 ** (self._failures - 1))
@@ -89,21 +97,16 @@ class Keeper:
                 if not self._closed.is_set():
                     self._desk.unreachable(self.name, str(error))
                 return
-            self._done, self._failures, self._due = want, 0, now + LOOK_SECONDS
-            foreign = (f"{name} has records that are not ours: they are left as they are" for name in did.foreign)
-            self._conditions = (*want.troubles, *foreign)
-            for verb, records in (("added", did.add), ("removed", did.remove)):
-                for record in records:
-                    log.info("%s: %s %s %s %s", self.name, verb, record.name, record.type, record.content)
+            self._kept, self._failures, self._due = want, 0, now + self._done.again
         if not self._failures:
             self._report()
 
     def _report(self) -> None:
         self._seq += 1
         self._desk.report(self.name, {
-            "proto": 1, "boot_id": f"names-{self.name}", "seq": self._seq, "clock": 0.0, "rev_applied": "",
+            "proto": 1, "boot_id": f"keeper-{self.name}", "seq": self._seq, "clock": 0.0, "rev_applied": "",
             "runtimes": {}, "instances": [], "foreign": [], "capacity": {},
-            "conditions": [c[:200] for c in self._conditions][:32],
+            "conditions": [c[:200] for c in self._done.conditions][:32],
         })  # fmt: skip
 
     def _run(self) -> None:
@@ -112,7 +115,8 @@ class Keeper:
                 self.turn()
             except Exception:
                 # One provider must not take the others along, whatever it answers.
-                log.exception("names of %s: a turn failed", self.name)
+                log.exception("%s: a turn failed", self.name)
                 self._due = self._monotonic() + RETRY_SECONDS[1]
-            self._wake.wait(min(self._desk.beat(), 30.0))
+            soon = max(0.1, self._due - self._monotonic()) if self._want is not None else LONGEST_PAUSE
+            self._wake.wait(min(self._desk.beat(), LONGEST_PAUSE, soon))
             self._wake.clear()

@@ -1,0 +1,1 @@
+"""Databases that a provider makes for shards, and where they are reached."""
