@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -27,6 +28,9 @@ _LIBC = ctypes.CDLL(None)
 _SILENCE = 900.0
 """How long restic may say nothing (seconds): it is told to speak every few."""
 _LAST_LINES = 12
+_SFTP = re.compile(
+    r"sftp://(?P<user>[A-Za-z_][\w.-]*@)?(?P<host>[A-Za-z0-9][\w.-]*|\[[\da-fA-F:.]+\])(:(?P<port>\d+))?/", re.A
+)
 
 
 class ResticError(Exception):
@@ -57,11 +61,7 @@ class Restic:
         self._env = own | {
             "RESTIC_REPOSITORY": name, "RESTIC_CACHE_DIR": f"{state}/restic-cache", "RESTIC_PROGRESS_FPS": "0.5",
         } | dict(env)  # fmt: skip
-        if name.startswith("sftp:"):
-            # Never ask anybody for a password.
-            self._options = ["-o", "sftp.args=-oBatchMode=yes -oConnectTimeout=20"]
-        else:
-            self._options = []
+        self._options = _sftp_options(name)
 
     def make(self) -> None:
         """Make the repository. Raises ResticError."""
@@ -195,6 +195,8 @@ class Restic:
         others = [line for line in lines if "error" in line and line not in fatal]
         if fatal and "There were" in fatal[-1] and others:
             fatal = [f"{fatal[-1]}, such as: {others[0]}"]
+        # What ssh said, which knows better why it could not log in.
+        fatal = [line for line in lines if line.startswith("subprocess")][-1:] or fatal
         text = " ".join(fatal or lines[-_LAST_LINES:]) or said.strip() or "it gave no reason"
         if "wrong password" in text:
             return "the password does not open the repository: it was made with another one"
@@ -202,6 +204,21 @@ class Restic:
             if key in ("RESTIC_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") and value:
                 text = text.replace(value, "***")
         return f"restic: {' '.join(text.split())[:400]}"
+
+
+def _sftp_options(name: str) -> list[str]:
+    """Return how restic calls ssh for ``sftp://USER@HOST:PORT/PATH``: so that it never asks anybody for a password.
+
+    Raises ResticError for a name that ssh could take for something else.
+    """
+    if not name.startswith("sftp:"):
+        return []
+    found = _SFTP.match(name)
+    if found is None:
+        raise ResticError("the name of the SFTP repository cannot be used")
+    port = f" -p {found['port']}" if found["port"] else ""
+    host = (found["user"] or "") + found["host"].strip("[]")
+    return ["-o", f"sftp.command=ssh -oBatchMode=yes -oConnectTimeout=20{port} {host} -s sftp"]
 
 
 def _listed(found: list[dict[str, Any]] | None) -> list[Snapshot]:
