@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(docker.io restic curl docker-registry apache2-utils chromium openssh-client openssh-server gnupg git busybox-static iproute2 iptables python3-venv)
+packages=(docker.io restic curl docker-registry apache2-utils chromium openssh-client openssh-server gnupg git busybox-static iproute2 iptables python3-venv postgresql-client)
 engine_pid=""
 
 have() { command -v "$1" >/dev/null 2>&1; }

@@ -33,6 +33,7 @@ COMMANDS = {
     "engine": "engine:command",
     "web": "web:command",
     "agent": "agent:command",
+    "sql": "sql:command",
     "completion": "completion:command",
 }
 """Subcommands in the order of ``--help``: name to ``module:attribute`` in this folder."""

@@ -1,0 +1,125 @@
+"""Remembers which transactions over several shards are committed, so that a restart finishes what a crash cut off.
+
+A transaction is prepared on each shard first. Then one line is written here and forced to disk: that is the commit.
+After a restart prepared transactions with a line are committed, those without are rolled back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+
+from automator67.engine.shards.plan.statements import literal
+from automator67.engine.shards.pool import Pool
+
+
+class JournalInUse(Exception):
+    """Another process serves the same logical database."""
+
+
+class Journal:
+    """The journal of one logical database: an append-only file of decided and done transactions."""
+
+    def __init__(self, path: Path, database: str) -> None:
+        self._path = path
+        self._prefix = f"a67-{database}-"
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._live: set[str] = set()
+        self._left = False
+        self._open = self._read()
+        # What is done need not be kept: the file starts again with what is open.
+        draft = path.with_suffix(".new")
+        draft.write_text("".join(f"decided {name}\n" for name in sorted(self._open)), encoding="ascii")
+        os.replace(draft, path)  # noqa: PTH105
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._file)
+            raise JournalInUse(f"another router serves {database} from {path.parent}") from None
+        os.fsync(self._file)
+        _sync_folder(path.parent)
+
+    def _read(self) -> set[str]:
+        try:
+            lines = self._path.read_text(encoding="ascii", errors="replace").splitlines(keepends=True)
+        except FileNotFoundError:
+            return set()
+        found: set[str] = set()
+        for line in lines:
+            # A line without its end was never forced to disk, so nothing was committed by it.
+            word, _, name = line.removesuffix("\n").partition(" ")
+            if line.endswith("\n") and word == "decided":
+                found.add(name)
+            elif line.endswith("\n") and word == "done":
+                found.discard(name)
+        return found
+
+    def begin(self) -> str:
+        """Return a name for a transaction that is about to be prepared on several shards.
+
+        On a shard its number follows after a hyphen: shards may be databases of one server, which shares the names.
+        """
+        name = self._prefix + secrets.token_hex(12)
+        self._live.add(name)
+        return name
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something is left for ``recover``."""
+        return self._left
+
+    def leave(self, name: str) -> None:
+        """Leave a transaction to ``recover``."""
+        self._live.discard(name)
+        self._left = True
+
+    def decide(self, name: str) -> None:
+        """Commit a transaction that is prepared on every shard: after this it will be, even after a crash."""
+        os.write(self._file, f"decided {name}\n".encode())
+        os.fsync(self._file)
+        self._open.add(name)
+
+    def done(self, name: str) -> None:
+        """Forget a transaction that every shard has committed."""
+        os.write(self._file, f"done {name}\n".encode())
+        self._open.discard(name)
+        self._live.discard(name)
+
+    async def recover(self, pools: list[Pool]) -> int:
+        """Finish what was left prepared, also by an earlier process; return how many. Raises ShardError."""
+        finished, known = 0, set(self._open) - self._live
+        for pool in pools:
+            backend = await pool.take()
+            try:
+                pattern = literal(self._prefix + "%")
+                found = await backend.run(
+                    f"SELECT gid FROM pg_prepared_xacts WHERE gid LIKE {pattern} AND database = current_database()"  # noqa: S608
+                )
+                for row in found.rows:
+                    name = str(row[0]).rpartition("-")[0]
+                    if name in self._live:
+                        continue
+                    verb = "COMMIT" if name in self._open else "ROLLBACK"
+                    await backend.run(f"{verb} PREPARED {literal(str(row[0]))}")
+                    finished += 1
+            finally:
+                pool.give(backend)
+        for name in sorted(known):
+            self.done(name)
+        self._left = False
+        return finished
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""Decides which shards a statement needs and how their answers become one. Pure."""

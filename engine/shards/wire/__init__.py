@@ -1,0 +1,1 @@
+"""PostgreSQL's protocol, version 3.0, towards clients and towards shards."""
