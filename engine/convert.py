@@ -141,6 +141,7 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
         tls=document.get("tls", "acme"),
         allow=tuple(_mapping(document.get("auth")).get("allow", ())),
         basic=tuple((p["user"], SecretRef(p["password"]["secret"])) for p in _basic(document)),
+        priority=document.get("priority", 50),
         exclusive=document.get("exclusive", False),
         drift=document.get("drift", "repair"),
         adopt=name if adopt is True else adopt or None,

@@ -172,6 +172,8 @@ class App:
     """Networks that may pass the gateway; empty: all."""
     basic: tuple[tuple[str, SecretRef], ...] = ()
     """People who may pass, with the hash of their password; empty: nobody is asked."""
+    priority: int = 50
+    """Who comes first when nodes are lost and room is short: the highest."""
     exclusive: bool = False
     """Never two copies at the same time, not even for a moment: fenced by leases, and yet it moves to another node."""
     drift: Drift = "repair"

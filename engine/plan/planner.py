@@ -17,6 +17,7 @@ from automator67.engine.plan.failover import home_of, move_lost, numbered
 from automator67.engine.plan.found import Pass
 from automator67.engine.plan.model import Action, Blocked, Change, Plan
 from automator67.engine.plan.order import dependants_first, dependencies_first
+from automator67.engine.plan.pace import paced
 from automator67.engine.plan.removal import removals
 from automator67.engine.plan.towards import as_deployed, towards
 from automator67.engine.tiers import doubt
@@ -32,12 +33,15 @@ def plan(desired: Desired, observed: Observed, now: float) -> Plan:
     """
     p = Pass(desired, observed, now, _ledger(desired, observed), join(observed))
     _book(p)
-    for name in dependencies_first({n: a.depends_on for n, a in desired.apps.items()}):
+    rank = {n: a.priority for n, a in desired.apps.items()}
+    for name in dependencies_first({n: a.depends_on for n, a in desired.apps.items()}, rank):
         _plan_app(p, desired.apps[name])
     gone = [n for n in p.copies if n not in desired.apps]
     gone += [n for n in observed.deployed if n not in desired.apps and n not in p.copies]
     _remove(p, dependants_first({n: _depends_on(observed.deployed.get(n)) for n in gone}))
     p.blocked += backup_troubles(p)
+    p.actions, wake = paced(p.actions, p.copies, sum(v.state == "healthy" for v in observed.nodes.values()), now)
+    p.wake(wake)
     if not observed.settled:
         p.wake(now + SETTLE_LOOK_SECONDS)
     for other in desired.others:
