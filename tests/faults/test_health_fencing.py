@@ -111,7 +111,7 @@ def test_a_partition_one_way(scene: Scene, which: Literal["in", "out"]) -> None:
     cut_and_heal(scene, which)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_agent_that_hangs(scene: Scene) -> None:
     home = scene.where()
     since = boottime()
