@@ -43,7 +43,8 @@ def move_lost(p: Pass, app: App, copies: list[Copy]) -> list[Copy]:
                 p.actions.append(_action("recall", resource, slot, runs[0].node, f"node {home} is back in time"))
             p.actions += _stale(p, app, slot, home, copies)
             continue
-        done = _restored(p, app, runs)
+        # The node may have come back in between, and got another lease.
+        done = _restored(p, app, runs) if p.now >= away.fenced_at else ""
         if done:
             p.moved[app.name, slot] = done
         else:
