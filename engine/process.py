@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import uvloop
@@ -32,12 +29,14 @@ from automator67.engine.nodes.registry import Registry
 from automator67.engine.nodes.tasks import TaskBroker
 from automator67.engine.nodes.tokens import make_token
 from automator67.engine.observed import NodeView
+from automator67.engine.only_one import EngineError, only_one
 from automator67.engine.options import Options
 from automator67.engine.origins import Origins
 from automator67.engine.outside import Outside
 from automator67.engine.place_desk import PlaceDesk
 from automator67.engine.place_tasks import PlaceTasks, both
 from automator67.engine.poster import Poster
+from automator67.engine.pull_desk import pull_desk
 from automator67.engine.reconcile import Outcome, Reconciler
 from automator67.engine.rollback import Rollbacks
 from automator67.engine.secrets.errors import SecretError
@@ -58,14 +57,10 @@ TIDY_HOURS = 1
 NOTE_SECONDS = 60.0
 
 
-class EngineError(Exception):
-    """The engine cannot start; one line for a person."""
-
-
 def run_engine(options: Options) -> None:
     """Run until SIGTERM or SIGINT. Raises EngineError when it cannot start."""
     options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _only_one(options.state):
+    with only_one(options.state):
         try:
             with open_store(options.store_url) as store:
                 uvloop.run(Engine(options, store).serve())
@@ -97,6 +92,7 @@ class Engine:
         self._reconciler = Reconciler(store, self._source, self._registry, started=steady_now(), store_lost=older,
                                       redact=self._redactor.text, settle=self._origins.settle)  # fmt: skip
         self._poster = Poster(store, options, self._source.mirror)
+        self._pulls = pull_desk(options, store, self._source.mirror, name=self._cloud, told=self._poster.wake)
         self._inbox = Inbox(options.state / "inbox")
         self._desk = PlaceDesk(
             self._registry, lambda: self._reconciler.vault, lambda why: self._loop.request(why), self._redacted,
@@ -142,6 +138,7 @@ class Engine:
             self._broker.wake = both(self._broker.wake, self._place_tasks.wake)
             passes = asyncio.create_task(self._loop.run())
             self._poster.start()
+            self._pulls.start()
             scheduler.start()
             await control.start()
             log.info("engine runs: %s, branch %s", self._source.name, self._options.branch)
@@ -158,6 +155,7 @@ class Engine:
                 passes.cancel()
             self._loop.close()
             await asyncio.to_thread(self._outside.close)
+            await asyncio.to_thread(self._pulls.stop)
             self._poster.stop()
             with contextlib.suppress(StoreUnavailable):
                 self._registry.flush()
@@ -174,6 +172,8 @@ class Engine:
             asyncio.run_coroutine_threadsafe(self._volumes.work(), self._events)
         self._looked = now
         self._poster.wake()
+        if fetch:
+            self._pulls.wake()
         return outcome
 
     def _redacted(self, data: Any) -> Any:
@@ -277,19 +277,6 @@ class Engine:
         """Return the names in the engine's certificate, the one to print first."""
         own = [] if host in ("0.0.0.0", "::", "") else [host]  # noqa: S104
         return list(dict.fromkeys([*self._options.names, *own, socket.gethostname(), "localhost", "127.0.0.1"]))
-
-
-@contextlib.contextmanager
-def _only_one(state: Path) -> Iterator[None]:
-    """Hold the state directory's lock: two engines on one state would contradict each other."""
-    handle = os.open(state / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise EngineError(f"another engine runs on {state}; stop it, or choose another --state") from error
-    finally:
-        os.close(handle)
 
 
 def _address(listen: str) -> tuple[str, int]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 _HEADS: Final = "refs/heads/"
+# "synchronize" is GitHub's word, "synchronized" that of Gitea and Forgejo; "edited" may be another base branch.
+_PULL_ACTIONS: Final = ("opened", "synchronize", "synchronized", "reopened", "closed", "edited")
 _ZERO: Final = re.compile(r"0{40}(0{24})?")
 
 
@@ -21,7 +23,7 @@ class Interest:
 
     repository: str
     ref: str
-    kind: Literal["push", "delete"]
+    kind: Literal["push", "delete", "pull"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class _Said:
     repository: str
     ref: str
     deleted: bool
+    pull: bool = False
 
 
 def interest(forge: str, event: str, payload: Mapping[str, Any], repository: str, branch: str) -> Interest | Ignored:
@@ -53,7 +56,8 @@ def interest(forge: str, event: str, payload: Mapping[str, Any], repository: str
         return Ignored("not a branch")
     if said.ref and said.ref != _HEADS + branch:
         return Ignored(f"another branch; this cloud is kept on {branch}")
-    return Interest(repository, _HEADS + branch, "delete" if said.deleted else "push")
+    kind: Literal["push", "delete", "pull"] = "pull" if said.pull else "delete" if said.deleted else "push"
+    return Interest(repository, _HEADS + branch, kind)
 
 
 def repository_name(remote: str) -> str:
@@ -72,6 +76,8 @@ def _github_like(event: str, payload: Mapping[str, Any]) -> _Said | Ignored:
     ref = _text(payload, "ref")
     if event == "ping":
         return Ignored("the ping has arrived; the webhook works")
+    if event == "pull_request":
+        return _pull(payload, name, _text(payload, "pull_request", "base", "ref"))
     if event not in ("push", "create", "delete"):
         return Ignored("not a push")
     if not name or not ref:
@@ -81,6 +87,15 @@ def _github_like(event: str, payload: Mapping[str, Any]) -> _Said | Ignored:
     if _text(payload, "ref_type") != "branch":
         return Ignored("not a branch")
     return _Said(name, ref if ref.startswith("refs/") else _HEADS + ref, event == "delete")
+
+
+def _pull(payload: Mapping[str, Any], name: str, into: str) -> _Said | Ignored:
+    # Its number is not taken from here either: the engine asks the forge what is open.
+    if not name or not into:
+        return Ignored("the payload names no repository or no branch")
+    if _text(payload, "action") not in _PULL_ACTIONS:
+        return Ignored("nothing of the pull request that a plan depends on has changed")
+    return _Said(name, _HEADS + into, deleted=False, pull=True)
 
 
 def _gitlab(event: str, payload: Mapping[str, Any]) -> _Said | Ignored:

@@ -18,7 +18,8 @@ def command(**given: Any) -> None:
     """
     options = options_of(**given)
     from automator67.engine.logs import setup_logging
-    from automator67.engine.process import EngineError, run_engine
+    from automator67.engine.only_one import EngineError
+    from automator67.engine.process import run_engine
 
     setup_logging()
     try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 from automator67.engine.forges.github import API, GitHub
+from automator67.engine.forges.github_reviews import GitHubReviews
 from automator67.engine.forges.notes import NoteEditor, NotesReporter
 from automator67.engine.forges.reporter import Reporter
+from automator67.engine.forges.reviews import Reviews
 
 _REMOTE = re.compile(
     r"(?:https?://(?:[^/@]*@)?|ssh://(?:[^/@]*@)?|[^/@:]+@)(?P<host>[^/:@]+)(?::[0-9]+(?=/))?[:/]/*"
@@ -21,9 +23,27 @@ def reporter_for(url: str, token: str, notes: NoteEditor, *, api: str = "") -> R
     ``api`` is the API of a GitHub Enterprise server (``https://HOST/api/v3``) on which the repository is. Raises
     ValueError when it may not be used.
     """
+    found = _github(url, token, api)
+    if found is None:
+        return NotesReporter(notes)
+    owner, repo, base = found
+    return GitHub(owner, repo, lambda: token, api=base)
+
+
+def reviews_for(url: str, token: str, *, api: str = "") -> Reviews | None:
+    """Return the pull requests of the repository at ``url``, None where there are none that we can see.
+
+    Raises ApiError when ``api`` may not be used.
+    """
+    found = _github(url, token, api)
+    return GitHubReviews(found[0], found[1], token, api=found[2]) if found else None
+
+
+def _github(url: str, token: str, api: str) -> tuple[str, str, str] | None:
+    """Return owner, name and API of a repository at GitHub, None for another one or without a token."""
     remote = _REMOTE.fullmatch(url)
     if remote is not None and token and not api and remote["host"].lower() in _GITHUB_HOSTS:
         api = API
     if remote is None or not token or not api:
-        return NotesReporter(notes)
-    return GitHub(remote["owner"], remote["repo"], lambda: token, api=api)
+        return None
+    return remote["owner"], remote["repo"], api

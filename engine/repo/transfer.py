@@ -48,7 +48,10 @@ def open_bare(path: Path) -> pygit2.Repository:
 
 
 class Transfer(pygit2.RemoteCallbacks):
-    """The callbacks of one exchange. ``rejected`` holds, by ref, why a push was not accepted."""
+    """The callbacks of one exchange. ``rejected`` holds, by ref, why a push was not accepted.
+
+    ``most_bytes`` is how much may arrive, where that is limited.
+    """
 
     def __init__(self, address: Address, credentials: Credentials | None, seconds: float) -> None:
         super().__init__()
@@ -57,6 +60,7 @@ class Transfer(pygit2.RemoteCallbacks):
         self._until = time.monotonic() + seconds
         self._seconds = seconds
         self.rejected: dict[str, str] = {}
+        self.most_bytes: int | None = None
 
     def credentials(
         self,
@@ -76,9 +80,11 @@ class Transfer(pygit2.RemoteCallbacks):
             raise _untrusted(self._address)
         return True
 
-    def transfer_progress(self, stats: object) -> None:  # noqa: ARG002
+    def transfer_progress(self, stats: pygit2.remotes.TransferProgress) -> None:
         """Called by libgit2 as data arrives: a remote that only drips must end too."""
         self._check_deadline()
+        if self.most_bytes is not None and stats.received_bytes > self.most_bytes:
+            raise RemoteBroken(f"{self._address.url} sends more than {self.most_bytes >> 20} MiB; nothing was kept")
 
     def sideband_progress(self, string: str) -> None:  # noqa: ARG002
         """Called by libgit2 as the server tells how it gets on."""

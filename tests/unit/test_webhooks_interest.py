@@ -79,7 +79,7 @@ def test_githubs_published_pushes() -> None:
     assert Ignored in kinds
 
 
-@pytest.mark.parametrize("event", ["ping", "issue_comment", "pull_request", "status", "release", "meta", "package"])
+@pytest.mark.parametrize("event", ["ping", "issue_comment", "status", "release", "meta", "package"])
 def test_githubs_other_published_events_are_ignored(event: str) -> None:
     for payload in deliveries.github_examples(event):
         assert isinstance(interest("github", event, payload, HELLO, "master"), Ignored)
@@ -136,3 +136,30 @@ def test_ones_own_script_may_leave_everything_out() -> None:
 )
 def test_the_name_of_a_remote(remote: str, name: str) -> None:
     assert repository_name(remote) == name
+
+
+def _pull(action: str, into: str = "main", name: str = "ana/cloud") -> dict[str, Any]:
+    return {"action": action, "pull_request": {"base": {"ref": into}}, "repository": {"full_name": name}}
+
+
+@pytest.mark.parametrize("action", ["opened", "synchronize", "synchronized", "reopened", "closed", "edited"])
+def test_pull_requests_for_the_branch_ask_for_a_look(action: str) -> None:
+    assert github(_pull(action), "pull_request") == Interest("ana/cloud", "refs/heads/main", "pull")
+
+
+def test_githubs_published_pull_request_events_ask_for_a_look_where_a_plan_depends_on_them() -> None:
+    asked = {"opened", "synchronize", "reopened", "closed", "edited"}
+    seen = set()
+    for payload in deliveries.github_examples("pull_request"):
+        found = interest("github", "pull_request", payload, HELLO, "master")
+        assert isinstance(found, Interest) == (payload["action"] in asked)
+        seen.add(payload["action"])
+    assert seen & asked
+    assert seen - asked
+
+
+def test_other_pull_requests_ask_for_nothing() -> None:
+    assert isinstance(github(_pull("labeled"), "pull_request"), Ignored)
+    assert isinstance(github(_pull("opened", into="dev"), "pull_request"), Ignored)
+    assert isinstance(github(_pull("opened", name="eve/cloud"), "pull_request"), Ignored)
+    assert isinstance(github({"action": "opened"}, "pull_request"), Ignored)

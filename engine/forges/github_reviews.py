@@ -1,0 +1,100 @@
+"""Pull requests of GitHub, on github.com or an Enterprise server: REST API, version 2022-11-28.
+
+Needs of a fine-grained token: Pull requests: read and write.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from automator67.engine.apis.client import ApiError, Client, Provider
+from automator67.engine.forges.github import API, API_VERSION
+from automator67.engine.forges.reviews import Pull
+
+PAGE = 100
+MAX_PAGES = 50
+_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
+
+class GitHubReviews:
+    """The pull requests of ``owner/repo``. Raises ApiError for an API that is not encrypted."""
+
+    def __init__(
+        self, owner: str, repo: str, token: str, *, api: str = API, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._repo = f"/repos/{owner}/{repo}"
+        self._name = f"{owner}/{repo}".lower()
+        headers = {
+            "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION,
+            "Authorization": f"Bearer {token}",
+        }  # fmt: skip
+        self._client = Client(Provider("GitHub", API), lambda: headers, base=api, transport=transport)
+        self._me = 0
+
+    def open_pulls(self, branch: str) -> list[Pull]:
+        """Return the pull requests that ask to be merged into ``branch``. Raises ApiError."""
+        found = (self._pull(item) for item in self._pages(f"{self._repo}/pulls", {"state": "open", "base": branch}))
+        return [pull for pull in found if pull is not None]
+
+    def comment(self, number: int, marker: str, body: str, known: int) -> int:
+        """Write our one comment, in place of the one that is there; return its id. Raises ApiError."""
+        at = known or self._ours(number, marker)
+        try:
+            if at:
+                return _id(self._call("PATCH", f"{self._repo}/issues/comments/{at}", {"body": body}))
+        except ApiError as error:
+            if not error.missing:
+                raise
+        return _id(self._call("POST", f"{self._repo}/issues/{number}/comments", {"body": body}))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
+    def _ours(self, number: int, marker: str) -> int:
+        """Return the comment that has the marker and is by us: a marker alone anybody can write."""
+        for item in self._pages(f"{self._repo}/issues/{number}/comments", {}):
+            author = item.get("user") or {}
+            if str(item.get("body", "")).startswith(marker) and author.get("id") == self._myself():
+                return _id(item)
+        return 0
+
+    def _myself(self) -> int:
+        self._me = self._me or _id(self._call("GET", "/user"))
+        return self._me
+
+    def _pull(self, item: dict[str, Any]) -> Pull | None:
+        head, number = item.get("head") or {}, item.get("number")
+        sha = head.get("sha")
+        if not isinstance(number, int) or not isinstance(sha, str) or not _SHA.fullmatch(sha):
+            return None
+        # The repository of a deleted fork is null.
+        name = str((head.get("repo") or {}).get("full_name", "")).lower()
+        return Pull(number, sha, f"refs/pull/{number}/head", fork=name != self._name)
+
+    def _pages(self, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
+        for page in range(1, MAX_PAGES + 1):
+            items = self._call("GET", path, None, {**query, "per_page": str(PAGE), "page": str(page)})
+            yield from (item for item in items or () if isinstance(item, dict))
+            if not isinstance(items, list) or len(items) < PAGE:
+                return
+
+    def _call(self, method: str, path: str, body: Any = None, query: dict[str, str] | None = None) -> Any:
+        try:
+            return self._client.call(method, path, body=body, query=query)
+        except ApiError as error:
+            if error.status == 403 and "rate limit" not in str(error).lower():
+                text = f"the token may not do this to pull requests: give it 'Pull requests: write' ({error})"
+                raise ApiError(text, 403) from None
+            raise
+
+
+def _id(item: Any) -> int:
+    found = item.get("id") if isinstance(item, dict) else None
+    if not isinstance(found, int):
+        raise ApiError("GitHub answers with something that has no id", 200)
+    return found
