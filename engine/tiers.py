@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from automator67.schemas.units import seconds, size_bytes
+from automator67.schemas.units import size_bytes
 
 STALE_DAYS = 180
 Facts = Mapping[str, Mapping[str, Any]]
 """By kind of node, as engine/facts/free-tiers.yaml has them."""
-_QUOTA = ("services", "hours_per_month", "egress", "databases", "disk")
+_QUOTA = ("services", "hours_per_month", "egress")
 """What ``quota`` of a node may say for its account."""
 _DAYS_TO_1970 = 719_468
 
@@ -21,7 +21,7 @@ class Tier:
     """A free tier. Memory and egress (a month) in bytes, CPU in cores; None: no limit is known.
 
     ``memory`` and ``cpu`` are what one copy gets, ``hours`` how long all copies may be awake in a month. ``sleeps``:
-    what nobody asks for is stopped, and takes ``wake`` seconds to come back. ``as_of`` is a day, YYYY-MM-DD.
+    what nobody asks for is stopped, and takes a while to come back. ``as_of`` is a day, YYYY-MM-DD.
     """
 
     kind: str
@@ -31,7 +31,6 @@ class Tier:
     hours: float | None = None
     egress: int | None = None
     sleeps: bool = False
-    wake: float = 0.0
     as_of: str = ""
     confidence: str = ""
     source: tuple[str, ...] = ()
@@ -56,7 +55,6 @@ def tier_of(facts: Facts, kind: str, node: Mapping[str, Any]) -> Tier | None:
         hours=None if "hours_per_month" not in f else float(f["hours_per_month"]),
         egress=None if "egress" not in f else size_bytes(f["egress"]),
         sleeps=bool(f.get("sleeps", False)),
-        wake=seconds(f.get("wake", "0s")),
         as_of=str(f.get("as_of", "")),
         confidence=str(f.get("confidence", "")),
         source=tuple(str(s) for s in f.get("source", ())),

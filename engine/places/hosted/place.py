@@ -68,7 +68,7 @@ class Account(Protocol):
 
 
 class HostedPlace:
-    """An account as a place. ``memory`` and ``cpu`` are what a copy gets, ``services`` how many fit."""
+    """An account as a place; looks and acts one call at a time, whoever asks."""
 
     def __init__(
         self,
