@@ -15,6 +15,7 @@ from tests.support.standin import Answer, Call, Refused, StandIn
 US, EVE = 4242, 666
 LIMIT = 65_536
 _FILE = "github/api.github.com.gitops-subset.json"
+_STATUSES = re.compile(r"/repos/ana/cloud/statuses/([0-9a-f]{40})")
 _COMMENTS = re.compile(r"/repos/ana/cloud/issues/([0-9]+)/comments")
 _COMMENT = re.compile(r"/repos/ana/cloud/issues/comments/([0-9]+)")
 
@@ -25,6 +26,8 @@ class Repository:
 
     pulls: dict[int, tuple[str, str]] = field(default_factory=dict)
     comments: dict[int, tuple[int, int, str]] = field(default_factory=dict)
+    statuses: list[tuple[str, str, str]] = field(default_factory=list)
+    """(commit, context, state) of every status posted."""
 
     def __post_init__(self) -> None:
         self._examples = json.loads(contract(_FILE).read_text())["components"]["examples"]
@@ -40,6 +43,9 @@ class Repository:
         if call.path == "/repos/ana/cloud/pulls" and call.method == "GET":
             assert (call.asked("state"), call.asked("base")) == ("open", "main")
             return 200, _page(call, [self._pull(*item) for item in sorted(self.pulls.items())])
+        if found := _STATUSES.fullmatch(call.path):
+            self.statuses.append((found[1], call.body["context"], call.body["state"]))
+            return 201, self._example("status")
         if found := _COMMENTS.fullmatch(call.path):
             return self._below(call, int(found[1]))
         if found := _COMMENT.fullmatch(call.path):
