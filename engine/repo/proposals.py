@@ -12,7 +12,7 @@ from pygit2.enums import MergeFlag
 
 from automator67.engine.remote_errors import MirrorFailed, RemoteBroken, RemoteError
 from automator67.engine.repo.mirror import Mirror
-from automator67.engine.repo.transfer import open_bare
+from automator67.engine.repo.transfer import TooMuch, open_bare
 
 MAX_BYTES = 64 * 2**20
 """How much may arrive for one pull request beyond the branch itself."""
@@ -64,9 +64,12 @@ class Proposals:
         repository = self.repository
         with self._mirror.exchange(repository) as (remote, transfer):
             remote.fetch([f"+refs/heads/{self._mirror.branch}:{_BASE}"], callbacks=transfer)
-        with self._mirror.exchange(repository) as (remote, transfer):
-            transfer.most_bytes = MAX_BYTES
-            remote.fetch([f"+{ref}:{_HEAD}"], callbacks=transfer)
+        try:
+            with self._mirror.exchange(repository) as (remote, transfer):
+                transfer.most_bytes = MAX_BYTES
+                remote.fetch([f"+{ref}:{_HEAD}"], callbacks=transfer)
+        except TooMuch as error:
+            raise Unmergeable(str(error)) from None
         base = str(repository.lookup_reference(_BASE).target)
         if head not in repository:
             raise RemoteBroken(f"{self.name} does not have {head[:12]} at {ref} (yet); looking again")

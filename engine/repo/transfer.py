@@ -47,6 +47,10 @@ def open_bare(path: Path) -> pygit2.Repository:
     return repository
 
 
+class TooMuch(RemoteBroken):
+    """More arrives than was allowed."""
+
+
 class Transfer(pygit2.RemoteCallbacks):
     """The callbacks of one exchange. ``rejected`` holds, by ref, why a push was not accepted.
 
@@ -84,7 +88,7 @@ class Transfer(pygit2.RemoteCallbacks):
         """Called by libgit2 as data arrives: a remote that only drips must end too."""
         self._check_deadline()
         if self.most_bytes is not None and stats.received_bytes > self.most_bytes:
-            raise RemoteBroken(f"{self._address.url} sends more than {self.most_bytes >> 20} MiB; nothing was kept")
+            raise TooMuch(f"it brings more than {self.most_bytes >> 20} MiB; nothing of it was kept")
 
     def sideband_progress(self, string: str) -> None:  # noqa: ARG002
         """Called by libgit2 as the server tells how it gets on."""

@@ -212,10 +212,9 @@ def test_a_tree_that_unfolds_without_end_is_refused_quickly(world: World) -> Non
 def test_more_than_is_fitting_does_not_arrive(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proposals_module, "MAX_BYTES", 2**20)
     noise = "".join(f"# {n * 2654435761 % 2**64:x}\n" for n in range(300_000))
-    world.propose(11, {"apps/wiki.yaml": BLOG, "noise": noise}, "eve/cloud")
-    with pytest.raises(Exception, match="more than 1 MiB"):
-        world.desk().look()
-    assert world.forge.bodies(11) == []
+    head = world.propose(11, {"apps/wiki.yaml": BLOG, "noise": noise}, "eve/cloud")
+    world.desk().look()
+    assert world.statuses()[head] == ("failure", "it brings more than 1 MiB; nothing of it was kept")
 
 
 HOSTILE = {
