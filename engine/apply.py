@@ -125,6 +125,7 @@ def _take(tx: Connection, action: Action, desired: Desired, now: float) -> None:
         case "forget":
             intents.forget_app(tx, app)
             origins.forget_pins(tx, app)
+            volumes.give_up_runs(tx, app, "the app is gone", now)
         case "restore":
             names = [v.name for v in desired.apps[app].volumes]
             volumes.want_failover(tx, app, action.slot, names, action.node, action.reason, now)

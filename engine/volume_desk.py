@@ -62,6 +62,8 @@ class VolumeDesk:
         self._views, self._changed, self._clock = views, changed, clock
         self._running: dict[str, asyncio.Task[None]] = {}
         self._nodes: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._over: set[str] = set()
+        """Runs whose end is recorded, while what a pass read may still say that they are wanted."""
         self._wake_at = 0.0
         self.desired: Desired | None = None
         self.facts = VolumeFacts()
@@ -89,7 +91,8 @@ class VolumeDesk:
         dues, self._wake_at = due(self.targets(), self.facts, able, _serving(views), now)
         if dues:
             await self.want(run_of(one, now) for one in dues)
-        wanted = {r.id: r for r in self.facts.runs if r.state == "wanted"}
+        wanted = {r.id: r for r in self.facts.runs if r.state == "wanted" and r.id not in self._over}
+        self._over &= {r.id for r in self.facts.runs if r.state == "wanted"}
         for name, task in list(self._running.items()):
             if name not in wanted:
                 task.cancel()
@@ -142,11 +145,13 @@ class VolumeDesk:
                     async with self._nodes[run.node]:
                         done = await self._once(run)
                     await asyncio.to_thread(self._record_done, run, done)
+                    self._over.add(run.id)
                     return
                 except (AddressError, SecretError, _Failed) as error:
                     text = self._redact(str(error))
                     if run.kind not in _LASTING:
                         await asyncio.to_thread(self._record_failure, run, text)
+                        self._over.add(run.id)
                         return
                     await asyncio.to_thread(self._record_trouble, run, text)
                 except (TaskError, StoreUnavailable) as error:

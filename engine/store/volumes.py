@@ -85,6 +85,12 @@ def want_aside(tx: Connection, volume: VolumeId, node: str, reason: str, now: fl
     want_run(tx, Run(secrets.token_hex(8), "aside", volume, node, "wanted", reason, now, volume))
 
 
+def give_up_runs(tx: Connection, app: str, why: str, now: float) -> None:
+    """Record that nothing is to be done any more with the volumes of an app; what is known of them stays."""
+    where = (volume_runs.c.app == app, volume_runs.c.state == "wanted")
+    tx.execute(update(volume_runs).where(*where).values(state="failed", ended_at=now, message=why))
+
+
 def begin_run(tx: Connection, run: str, now: float) -> None:
     """Record that a node begins with a run, or begins again."""
     v = volume_runs.c
