@@ -26,21 +26,24 @@ class Journal:
         self._path = path
         self._prefix = f"a67-{database}-"
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # The journal itself is replaced below, so the lock is on a file that stays.
+        self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise JournalInUse(f"another router serves {database} from {path.parent}") from None
         self._live: set[str] = set()
         self._left = False
         self._open = self._read()
         # What is done need not be kept: the file starts again with what is open.
         draft = path.with_suffix(".new")
         draft.write_text("".join(f"decided {name}\n" for name in sorted(self._open)), encoding="ascii")
+        _sync(draft)
         os.replace(draft, path)  # noqa: PTH105
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._file)
-            raise JournalInUse(f"another router serves {database} from {path.parent}") from None
         os.fsync(self._file)
-        _sync_folder(path.parent)
+        _sync(path.parent)
 
     def _read(self) -> set[str]:
         try:
@@ -113,12 +116,13 @@ class Journal:
         return finished
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
         os.close(self._file)
+        os.close(self._lock)
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
