@@ -142,6 +142,7 @@ def _volume_holder(w: Wanted, observed: Observed, prefix: str) -> str | None:
     """Return another instance that exists and holds one of ``w``'s volumes: two must never write to it."""
     mine = {naming.volume_name(prefix, w.app, w.slot, v.name) for v in w.volumes}
     for s in observed.seen:
-        if s.instance and s.instance != w.id and mine.intersection(s.volumes):
+        finished = s.state == "exited" and s.instance in observed.once
+        if s.instance and s.instance != w.id and not finished and mine.intersection(s.volumes):
             return s.instance
     return None

@@ -80,6 +80,7 @@ def _wanted(f: _Fields) -> Wanted:
         tree=f.optional_name("tree"),
         sealed=None if f.doc.get("sealed") is None else _sealed(_Fields(f"{f.where}.sealed", f.doc["sealed"])),
         fence=f.flag("fence"),
+        once=f.flag("once"),
         access=_access(_Fields(f"{f.where}.access", f.doc.get("access") or {})),
     )
 

@@ -17,7 +17,7 @@ from automator67.agent.docker_watch import DockerWatch, Snapshot
 from automator67.agent.helper import Answer, Helper, Progress
 from automator67.agent.images import full_name
 from automator67.agent.matching import Match, adopted_now, match
-from automator67.agent.model import Desired, Observed, Retry, Seen, Step, Wanted
+from automator67.agent.model import Desired, Observed, Retry, Seen, Step, Wanted, once_only
 from automator67.agent.policy_file import PolicyFile
 from automator67.agent.process_files import lacking_tree
 from automator67.agent.processes import Processes
@@ -104,12 +104,12 @@ class Keeper:
         seen = self.snapshot.seen if self.snapshot else ()
         if self._processes is not None:
             seen += self._processes.seen()
-        busy = set(self._flights) | self.withheld
+        busy = frozenset(self._flights) | self.withheld
         if self.desired is not None and self._ticket_seen < self._adoptable_ticket:
             # Whether the container to adopt exists has not been looked at yet.
             busy |= {w.id for w in self.desired.instances if w.adopt}
-        made = frozenset(self.memory.made)
-        return Observed(seen, self.runtimes, frozenset(busy), made, self.memory.adopted, self.may_remove, self.held)
+        m, once = self.memory, once_only(self.desired)
+        return Observed(seen, self.runtimes, busy, frozenset(m.made), m.adopted, self.may_remove, self.held, once)
 
     def look(self) -> Match:
         """Return the desired state paired with what was seen (nothing desired: all that carries our stamp)."""

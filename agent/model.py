@@ -93,6 +93,8 @@ class Wanted(NamedTuple):
     access: Access = Access()
     fence: bool = False
     """It runs only under a lease of the engine (lease.py), and only the agent starts it, never the Docker Engine."""
+    once: bool = False
+    """It is started once, and stays when it has ended, to be looked at."""
 
 
 class Desired(NamedTuple):
@@ -165,7 +167,8 @@ class Observed(NamedTuple):
     ``runtimes`` has ``ok``, ``degraded`` or ``down`` for each runtime this node offers. ``busy`` holds instance ids
     and handles with a step in flight. ``made`` are ids that have existed here. ``adopted`` are containers (by
     name) that an instance of the desired state has adopted. ``may_remove`` is False until the desired state is kept.
-    ``held`` says of volumes (by the name the runtime knows them by) why no instance may have them now.
+    ``held`` says of volumes (by the name the runtime knows them by) why no instance may have them now. ``once`` are ids
+    of instances that are started once: when they have ended they need their volumes no more.
     """
 
     seen: tuple[Seen, ...] = ()
@@ -175,6 +178,12 @@ class Observed(NamedTuple):
     adopted: Mapping[str, Adopted] = {}
     may_remove: bool = True
     held: Mapping[str, str] = {}
+    once: frozenset[str] = frozenset()
+
+
+def once_only(desired: Desired | None) -> frozenset[str]:
+    """Return the ids of instances that are started once."""
+    return frozenset(w.id for w in desired.instances if w.once) if desired is not None else frozenset()
 
 
 class Retry(NamedTuple):

@@ -18,6 +18,7 @@ from automator67.engine.observed import Assignment, Build, Hold, Observed
 from automator67.engine.plan.model import Action, Plan
 from automator67.engine.store import intents, origins, volumes
 from automator67.engine.store.intents import OpenAction
+from automator67.engine.store.runs import save_run
 from automator67.engine.volumes import VolumeId
 
 
@@ -107,6 +108,14 @@ def _take(tx: Connection, action: Action, desired: Desired, now: float) -> None:
             intents.assign(tx, Assignment(*place, "run", now, desired.commit, action.adopt))
             if app in desired.apps and desired.apps[app].pinned:
                 volumes.set_home(tx, app, action.slot, action.node, now)
+            if action.run is not None:
+                save_run(tx, action.run)
+        case "run" | "skip" | "finish":
+            assert action.run is not None
+            save_run(tx, action.run)
+            if action.verb == "run":
+                place = (action.instance, app, 0, action.rev, action.node, action.epoch)
+                intents.assign(tx, Assignment(*place, "run", now, desired.commit))
         case "drain":
             intents.drain(tx, action.instance, action.node, now)
         case "resume":

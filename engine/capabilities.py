@@ -37,6 +37,8 @@ class Capabilities:
     """Whether a command can be the health check."""
     portless: bool = False
     """Whether an app may do without a port."""
+    runs: bool = False
+    """Whether it runs what ends by itself: jobs and other commands."""
     copies: int | None = None
     """How many copies of one app fit; None: any number."""
 
@@ -57,6 +59,7 @@ CAPABILITIES: Mapping[str, Capabilities] = {
         logins=True,
         commands=True,
         portless=True,
+        runs=True,
     ),
     "swarm": Capabilities(
         frozenset({"docker"}),
@@ -83,6 +86,8 @@ def unfit(kind: str, app: App) -> str:
         return f"kind {kind} does not offer the {app.runtime} runtime"
     if app.update.strategy not in able.strategies:
         return f"kind {kind} replaces copies by itself: update.strategy {app.update.strategy} is only for agents"
+    if (app.once or app.job is not None) and not able.runs:
+        return f"kind {kind} runs no jobs"
     if app.volumes and not able.volumes:
         return f"kind {kind} may restart a copy on another machine, without its volumes"
     if app.exclusive and not able.fences:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pwd
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +34,8 @@ class Actions:
     """Serves ``GET /exec/{app}`` (see engine/control_exec.py)."""
     promote: Callable[[str, bool, bool], Awaitable[Mapping[str, Any]]]
     roll_back: Callable[[str, str, bool], Awaitable[Mapping[str, Any]]]
+    begin_run: Callable[[str, tuple[str, ...], str], Awaitable[Mapping[str, Any]]]
+    end_run: Callable[[str, int, str], Awaitable[Mapping[str, Any]]]
     volumes: Callable[[str, Mapping[str, str]], Awaitable[Mapping[str, Any]]]
     """What is done with volumes: a verb and what it is about (see engine/volume_actions.py)."""
 
@@ -53,6 +58,8 @@ class Control:
         app.router.add_get("/exec/{app}", self._actions.run)
         app.router.add_post("/apps/{app}/promote", self._promote)
         app.router.add_post("/apps/{app}/rollback", self._rollback)
+        app.router.add_post("/apps/{app}/runs", self._begin_run)
+        app.router.add_post("/apps/{app}/runs/{number:[0-9]{1,9}}/end", self._end_run)
         app.router.add_post("/volumes/{verb}", self._volumes)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -87,6 +94,14 @@ class Control:
         revision = request.query.get("revision", "")
         return await _answer(self._actions.roll_back(request.match_info["app"], revision, "dry" in request.query))
 
+    async def _begin_run(self, request: web.Request) -> web.Response:
+        argv = tuple(request.query.getall("argv", []))
+        return await _answer(self._actions.begin_run(request.match_info["app"], argv, caller(request)))
+
+    async def _end_run(self, request: web.Request) -> web.Response:
+        app, number = request.match_info["app"], int(request.match_info["number"])
+        return await _answer(self._actions.end_run(app, number, caller(request)))
+
     async def _volumes(self, request: web.Request) -> web.Response:
         return await _answer(self._actions.volumes(request.match_info["verb"], dict(request.query)))
 
@@ -110,6 +125,19 @@ class Control:
             await lines.aclose()  # type: ignore[attr-defined]
             raise
         return response
+
+
+def caller(request: web.Request) -> str:
+    """Return who is at the other end of a Unix socket, as the kernel knows it: ``uid 1000 (ana)``."""
+    peer: socket.socket | None = request.transport.get_extra_info("socket") if request.transport else None
+    if peer is None:
+        return "an unknown user"
+    data = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid = struct.unpack("3i", data)[1]
+    try:
+        return f"uid {uid} ({pwd.getpwuid(uid).pw_name})"
+    except KeyError:
+        return f"uid {uid}" if uid != os.geteuid() else f"uid {uid} (the engine's own)"
 
 
 def _lines(batch: list[Mapping[str, Any]]) -> bytes:

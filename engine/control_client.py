@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -56,6 +56,14 @@ class ControlClient:
         """Have something done with a volume, as engine/volume_actions.py says. Raises EngineAway."""
         return self._post(f"/volumes/{verb}", query)
 
+    def begin_run(self, app: str, argv: Sequence[str]) -> dict[str, Any]:
+        """Ask for a run of an app; return it, as engine/run_actions.py does. Raises EngineAway."""
+        return self._post(f"/apps/{quote(app, safe='')}/runs", {"argv": list(argv)})
+
+    def end_run(self, app: str, number: int) -> dict[str, Any]:
+        """Ask for the end of a run. Raises EngineAway."""
+        return self._post(f"/apps/{quote(app, safe='')}/runs/{number}/end", {})
+
     def logs(self, app: str, query: dict[str, str], *, follow: bool) -> Iterator[dict[str, Any]]:
         """Yield log lines as they come; ``query`` as engine/app_logs.py reads it. Raises EngineAway."""
         query = query | ({"follow": "1"} if follow else {})
@@ -72,7 +80,7 @@ class ControlClient:
         except httpx.HTTPError as error:
             raise self._away(error) from error
 
-    def _post(self, path: str, query: dict[str, str]) -> dict[str, Any]:
+    def _post(self, path: str, query: Mapping[str, str | list[str]]) -> dict[str, Any]:
         try:
             answer = self._http.post(path, params=query)
         except httpx.HTTPError as error:

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import pwd
-import socket
-import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from automator67.engine.app_exec import Command, Person, read_command
-from automator67.engine.control import ControlError
+from automator67.engine.control import ControlError, caller
 
 Exec = Callable[[Command, Person], AsyncIterator[Mapping[str, Any]]]
 
@@ -74,16 +70,3 @@ async def _first(ws: web.WebSocketResponse) -> Any:
         return json.loads(message.data)
     except ValueError:
         raise ControlError("the request is not JSON") from None
-
-
-def caller(request: web.Request) -> str:
-    """Return who is at the other end of a Unix socket, as the kernel knows it: ``uid 1000 (ana)``."""
-    peer: socket.socket | None = request.transport.get_extra_info("socket") if request.transport else None
-    if peer is None:
-        return "an unknown user"
-    data = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    uid = struct.unpack("3i", data)[1]
-    try:
-        return f"uid {uid} ({pwd.getpwuid(uid).pw_name})"
-    except KeyError:
-        return f"uid {uid}" if uid != os.geteuid() else f"uid {uid} (the engine's own)"

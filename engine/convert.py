@@ -24,14 +24,13 @@ from automator67.engine.desired import (
     Update,
     revision_hash,
 )
+from automator67.engine.jobs import Before, Job
 from automator67.engine.settings import Settings
 from automator67.engine.volumes import Backup, Volume
 from automator67.engine.windows import Maintenance
 from automator67.schemas.units import seconds, size_bytes
 
 Document = Mapping[str, Any]
-_LATER = ("schedule", "before")
-"""Keys of an app that are valid but that this version's engine cannot act on."""
 
 
 def settings_of(document: Document) -> Settings:
@@ -153,7 +152,8 @@ def app_of(name: str, document: Document, origin: Origin) -> App:
         source=_source(document.get("source")),
         policy=_policy(document.get("image_policy")),
         registry=_mapping(document.get("registry")).get("secret", ""),
-        unsupported=_unsupported(document),
+        job=_job(document.get("schedule")),
+        before=_before(document.get("before")),
         document=document,
         rev=rev,
     )
@@ -189,8 +189,18 @@ def _access(document: Document) -> Access:
     )
 
 
-def _unsupported(document: Document) -> tuple[str, ...]:
-    return tuple(key for key in _LATER if document.get(key))
+def _job(value: Any) -> Job | None:
+    if not value:
+        return None
+    s: dict[str, Any] = {"cron": value} if isinstance(value, str) else dict(value)
+    return Job(
+        s["cron"], s.get("timezone", "UTC"), s.get("overlap", "skip"), s.get("missed", "run"),
+        seconds(s.get("timeout", "1h")),
+    )  # fmt: skip
+
+
+def _before(value: Any) -> Before | None:
+    return Before(_command(value["command"]), seconds(value.get("timeout", "10m"))) if value else None
 
 
 def _policy(value: Any) -> ImagePolicy | None:

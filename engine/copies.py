@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from automator67.engine.jobs import run_number
 from automator67.engine.observed import Health, InstancePhase, Observed
 
 LOST_STATES = frozenset({"unavailable", "revoked"})
@@ -48,6 +49,9 @@ class Copy:
     adopt: str | None = None
     draining_since: float = 0.0
     fenced_at: float = math.inf
+    exit_code: int | None = None
+    run: int = 0
+    """Which run of its app it is; 0: a copy that stays."""
 
     @property
     def healthy(self) -> bool:
@@ -87,6 +91,7 @@ def join(observed: Observed) -> Mapping[str, list[Copy]]:
             phase=i.phase if i else "pending", health=i.health if i else "none",
             healthy_since=i.healthy_since if i else 0.0, detail=i.detail if i else "",
             drift=i.drift if i else (), fenced_at=fenced.get(a.node, math.inf),
+            exit_code=i.exit_code if i else None, run=run_number(a.app, a.instance),
         )  # fmt: skip
         copies.setdefault(a.app, []).append(copy)
     for (_, node), i in reported.items():
@@ -95,6 +100,7 @@ def join(observed: Observed) -> Mapping[str, list[Copy]]:
             assigned=False, lost=node in lost, known=True, present=True, since=i.since,
             phase=i.phase, health=i.health, healthy_since=i.healthy_since, detail=i.detail, drift=i.drift,
             phase_since=i.since, appeared_at=i.appeared_at, fenced_at=fenced[node],
+            exit_code=i.exit_code, run=run_number(i.app, i.id),
         )  # fmt: skip
         copies.setdefault(i.app, []).append(copy)
     return copies

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from automator67.engine.jobs import Before, Job
 from automator67.engine.settings import Settings
 from automator67.engine.tiers import Tier
 from automator67.engine.volumes import Backup, Volume
@@ -193,8 +194,10 @@ class App:
     """The name of the secret with which the registry lets us in; empty: none is needed."""
     awaits: str = ""
     """What must be found out before there is a revision, in words; such an app stays as it was deployed."""
-    unsupported: tuple[str, ...] = ()
-    """Keys that are valid but that this version's engine cannot act on; such an app is planned as blocked."""
+    job: Job | None = None
+    before: Before | None = None
+    once: bool = False
+    """It is one run, which ends by itself, not a copy that stays."""
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
     """The validated YAML, for showing what changed; secrets appear as ``{secret: NAME}`` only."""
     rev: str = ""
@@ -204,7 +207,7 @@ class App:
     @property
     def actionable(self) -> bool:
         """Whether the app can be acted on; if not, what runs of it is left as it is."""
-        return not (self.unsupported or self.blocked)
+        return not self.blocked
 
     @property
     def drain(self) -> float:

@@ -10,9 +10,11 @@ from typing import Any
 
 from automator67.engine.desired import Access, App, SecretRef
 from automator67.engine.image_name import tree_key
+from automator67.engine.jobs import Runs, as_run, run_number
 from automator67.engine.observed import Assignment
 
 Instances = dict[str, list[dict[str, Any]]]
+NONE = Runs()
 Seal = Callable[[Assignment, App], Mapping[str, Any]]
 """Returns what secrets add to an instance's message: nothing, ``sealed``, or ``keep`` where they cannot be had."""
 
@@ -22,6 +24,7 @@ def desired_instances(
     nodes: Iterable[str],
     app_of: Callable[[str, str], App | None],
     seal: Seal = lambda _assignment, _app: {},
+    runs: Runs = NONE,
 ) -> Instances:
     """Return by node the complete list of instance messages (docs/protocol.md), for every node in ``nodes``.
 
@@ -31,7 +34,11 @@ def desired_instances(
     wanted: Instances = {name: [] for name in nodes}
     for a in assignments:
         if a.want != "stop" and a.node in wanted:
-            wanted[a.node].append(_message(a, app_of(a.app, a.rev), seal))
+            app, number = app_of(a.app, a.rev), run_number(a.app, a.instance)
+            if app is not None and number:
+                run = runs.find(a.app, number)
+                app = as_run(app, run.command if run else ())
+            wanted[a.node].append(_message(a, app, seal))
     for messages in wanted.values():
         messages.sort(key=lambda m: str(m["id"]))
     return wanted
@@ -106,6 +113,8 @@ def _message(a: Assignment, app: App | None, seal: Seal) -> dict[str, Any]:
         message["tree"] = tree_key(app.source.commit, app.source.path)
     if app.fenced:
         message["fence"] = True
+    if app.once:
+        message["once"] = True
     if app.access != Access():
         message["access"] = asdict(app.access)
     return message | {

@@ -74,6 +74,8 @@ def _state(
 ) -> AppState:
     resource = f"app/{name}"
     app = desired.apps.get(name)
+    shown = [c for c in copies if not (c.run and c.phase == "exited")]
+    copies = [c for c in copies if not c.run]
     running = [c for c in copies if not c.stopping]
     looping = [
         i for c in running if (i := instances.get((c.instance, c.node))) and i.ended_at and is_looping(i.ended_at, now)
@@ -85,16 +87,16 @@ def _state(
     return AppState(
         app=name,
         sync=sync,
-        health=_health(app, running, len(healthy), now),
+        health=_job_health(observed, name) if app and app.job else _health(app, running, len(healthy), now),
         drift=_drift(running),
         reason=looping_words(looping[0]) if looping and not reason else reason,
-        replicas_wanted=app.replicas if app else 0,
+        replicas_wanted=app.replicas if app and not app.job else 0,
         replicas_healthy=len(healthy),
         rev_wanted=app.rev if app else "",
         rev_running=_majority(healthy or running),
         commit_compared=desired.commit,
         commit_deployed=deployed.commit if deployed else "",
-        instances=tuple(_shown(c, instances.get((c.instance, c.node))) for c in copies),
+        instances=tuple(_shown(c, instances.get((c.instance, c.node))) for c in shown),
         path=app.origin.path if app else "",
     )
 
@@ -124,6 +126,12 @@ def _sync(
         starting = next((c for c in copies if not c.stopping and not c.healthy), None)
         return "progressing", note or (starting.detail if starting else "")
     return "synced", note
+
+
+def _job_health(observed: Observed, name: str) -> str:
+    """A job is as healthy as its last run that is over; skipped ones do not count."""
+    last = next((r for r in observed.runs.of(name) if r.over and r.state != "skipped" and r.kind != "manual"), None)
+    return "healthy" if last is None or last.state == "succeeded" else "degraded"
 
 
 def _health(app: App | None, running: Sequence[Copy], healthy: int, now: float) -> str:

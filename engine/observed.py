@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from automator67.engine.desired import Runtime
+from automator67.engine.jobs import Moment, Runs
 from automator67.engine.volumes import VolumeFacts
 from automator67.schemas.messages.policy import NOTHING, Policy
 
@@ -158,6 +159,8 @@ class Revision:
     spec: Mapping[str, Any]
     first_at: float = 0.0
     healthy_at: float = 0.0
+    asked_at: float = 0.0
+    """When a commit last asked for it, or changed the app's file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,5 +196,9 @@ class Observed:
     """By image: what was built of sources, or is to be."""
     canaries: Mapping[str, Canary] = field(default_factory=dict)
     """By app: the revision that was last tried with a share of the requests."""
+    runs: Runs = field(default_factory=Runs)
+    """What became of jobs and of other commands that run to their end."""
+    moments: Mapping[str, Moment] = field(default_factory=dict)
+    """By job: when it was, and is, due by the clock."""
     volumes: VolumeFacts = field(default_factory=VolumeFacts)
     """Where volumes are, which snapshots there are, what is done with them."""

@@ -92,6 +92,14 @@ def _lines(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
+def host_and_port(listen: str) -> tuple[str, int]:
+    """Return both parts of ``--listen``. Raises OptionError."""
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit():
+        raise OptionError(f"--listen {listen}: write HOST:PORT, such as 0.0.0.0:6767")
+    return host.strip("[]"), int(port)
+
+
 def is_local(repository: str) -> bool:
     """Whether the remote is on this machine's disk, where looking is cheap enough to do it every second."""
     return repository.startswith(("/", "./", "../", "file://", "~"))

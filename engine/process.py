@@ -30,7 +30,7 @@ from automator67.engine.nodes.tasks import TaskBroker
 from automator67.engine.nodes.tokens import make_token
 from automator67.engine.observed import NodeView
 from automator67.engine.only_one import EngineError, only_one
-from automator67.engine.options import Options
+from automator67.engine.options import OptionError, Options, host_and_port
 from automator67.engine.origins import Origins
 from automator67.engine.outside import Outside
 from automator67.engine.place_desk import PlaceDesk
@@ -39,6 +39,7 @@ from automator67.engine.poster import Poster
 from automator67.engine.pull_desk import pull_desk
 from automator67.engine.reconcile import Outcome, Reconciler
 from automator67.engine.rollback import Rollbacks
+from automator67.engine.run_actions import RunActions
 from automator67.engine.secrets.errors import SecretError
 from automator67.engine.secrets.keys import Keyring
 from automator67.engine.secrets.redaction import Redactor
@@ -64,7 +65,7 @@ def run_engine(options: Options) -> None:
         try:
             with open_store(options.store_url) as store:
                 uvloop.run(Engine(options, store).serve())
-        except (StoreUnavailable, CertificateError, SecretError, SourceError, OSError) as error:
+        except (StoreUnavailable, CertificateError, OptionError, SecretError, SourceError, OSError) as error:
             raise EngineError(str(error)) from error
 
 
@@ -122,14 +123,16 @@ class Engine:
         )  # fmt: skip
         rollbacks = Rollbacks(self._store, self._source.mirror, self._options.path, self._origins.requests)
         steering = Steering(self._reconciler, self._loop, rollbacks)
+        runs = RunActions(self._reconciler, self._store, self._loop)
         actions = Actions(
             self._sync, self._token, self._revoke, self._logs, exec_handler(self._exec),
-            steering.promote, steering.roll_back, VolumeActions(self._volumes, self._store, steady_now).ask,
+            steering.promote, steering.roll_back, runs.begin, runs.end,
+            VolumeActions(self._volumes, self._store, steady_now).ask,
         )  # fmt: skip
         control = Control(self._options.state / "control.sock", actions)
         waker = Waker(self._options.state)
         waker.attach(loop, lambda: self._loop.request("a webhook", fetch=True))
-        host, port = _address(self._options.listen)
+        host, port = host_and_port(self._options.listen)
         passes: asyncio.Task[None] | None = None
         scheduler = self._schedule()
         try:
@@ -240,7 +243,7 @@ class Engine:
             made = await asyncio.to_thread(make)
         except ValueError as error:
             raise ControlError(str(error)) from error
-        host, port = _address(self._options.listen)
+        host, port = host_and_port(self._options.listen)
         return {**made, "url": f"https://{self._names(host)[0]}:{port}"}
 
     async def _revoke(self, node: str) -> Mapping[str, Any]:
@@ -277,10 +280,3 @@ class Engine:
         """Return the names in the engine's certificate, the one to print first."""
         own = [] if host in ("0.0.0.0", "::", "") else [host]  # noqa: S104
         return list(dict.fromkeys([*self._options.names, *own, socket.gethostname(), "localhost", "127.0.0.1"]))
-
-
-def _address(listen: str) -> tuple[str, int]:
-    host, _, port = listen.rpartition(":")
-    if not port.isdigit():
-        raise EngineError(f"--listen {listen}: write HOST:PORT, such as 0.0.0.0:6767")
-    return host.strip("[]"), int(port)

@@ -21,6 +21,7 @@ from automator67.engine.apps.traffic import Share, traffic
 from automator67.engine.copies import LOST_STATES, Copy, join
 from automator67.engine.desired import App, Desired
 from automator67.engine.instances import desired_instances, place_part
+from automator67.engine.job_times import moments
 from automator67.engine.maintenance import in_force, next_change
 from automator67.engine.nodes.registry import Registry
 from automator67.engine.observed import Assignment, NodeView, Observed
@@ -205,7 +206,8 @@ class Reconciler:
         settled = not self._unsettled
         undisturbed = max(self._started, self._registry.watch.calm_since(now))
         return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, settled, undisturbed, i.confirmed,
-                        i.builds, i.canaries, i.volumes)  # fmt: skip
+                        i.builds, i.canaries, i.runs,
+                        moments(desired, i.deployed, i.runs, now), i.volumes)  # fmt: skip
 
     def _settled(self, views: Mapping[str, NodeView], now: float) -> bool:
         """Whether an engine that found its store empty may start things.
@@ -263,7 +265,7 @@ class Reconciler:
         nodes = [name for name, view in observed.nodes.items() if view.reported]
         routes = edges(desired, observed.nodes, copies, shares, self._opened)
         self._delivery.begin()
-        for node, instances in desired_instances(observed.assignments, nodes, app_of, seal).items():
+        for node, instances in desired_instances(observed.assignments, nodes, app_of, seal, observed.runs).items():
             alive = observed.nodes[node].state not in LOST_STATES
             self._registry.set_desired(node, desired.settings.name, instances, routes.get(node), alive=alive)
         crash.point("after-tell")

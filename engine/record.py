@@ -139,11 +139,7 @@ def _progress(
     rolling = any(a.verb in ("start", "drain", "resume", "stop", "adopt", "forget") for a in plan.actions)
     stopping = any(c.stopping and not c.lost for mine in copies.values() for c in mine)
     complete = {app for app, _ in plan.complete}
-    if (
-        rolling
-        or stopping
-        or any(name not in complete for name, a in desired.apps.items() if not (a.unsupported or a.blocked))
-    ):
+    if rolling or stopping or any(name not in complete for name, a in desired.apps.items() if not a.blocked):
         return "applying", planned
     return "applied", past(planned)
 

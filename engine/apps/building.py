@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from automator67.engine.apps.steps import Prior
 from automator67.engine.desired import App, Node
 from automator67.engine.observed import Build, NodeView
 from automator67.engine.plan.model import Action
@@ -12,38 +12,29 @@ from automator67.engine.plan.model import Action
 WORKS = "healthy"
 
 
-@dataclass(frozen=True, slots=True)
-class Building:
-    """The step that is left, what starts must wait for until then, and why there never will be an image."""
-
-    action: Action | None = None
-    gate: str = ""
-    failed: str = ""
-
-
 def building(
     app: App, builds: Mapping[str, Build], declared: Mapping[str, Node], nodes: Mapping[str, NodeView]
-) -> Building:
+) -> Prior:
     """Return how far the image of an app is. An app that is not built needs nothing."""
     if app.source is None or app.image is None or app.runtime != "docker":
-        return Building()
+        return Prior()
     build = builds.get(app.image)
     if build is not None and build.state == "done":
-        return Building()
+        return Prior()
     if build is not None and build.state == "failed":
-        return Building(failed=f"its image could not be built of commit {app.source.commit[:12]}: {build.error}")
+        return Prior(failed=f"its image could not be built of commit {app.source.commit[:12]}: {build.error}")
     resource, reason = f"app/{app.name}", f"{app.source.git} {app.source.ref} is at commit {app.source.commit[:12]}"
     step = f"build:{app.image}"
     if build is not None and _can_build(build.node, declared, nodes):
         waits = f"waits for {build.node} to build the image (automator67 logs {app.name} --build -f)"
-        return Building(Action(step, "build", resource, reason, node=build.node, rev=app.rev, waits=waits), waits)
+        return Prior(Action(step, "build", resource, reason, node=build.node, rev=app.rev, waits=waits), waits)
     node = _least_loaded(declared, nodes)
     if node is None:
         waits = "waits for a node with the docker runtime that can build its image"
-        return Building(Action(step, "build", resource, reason, rev=app.rev, waits=waits), waits)
+        return Prior(Action(step, "build", resource, reason, rev=app.rev, waits=waits), waits)
     if build is not None:
         reason += f"; node {build.node}, which was to build it, is away"
-    return Building(Action(step, "build", resource, reason, node=node, rev=app.rev), "waits for its image to be built")
+    return Prior(Action(step, "build", resource, reason, node=node, rev=app.rev), "waits for its image to be built")
 
 
 def _least_loaded(declared: Mapping[str, Node], nodes: Mapping[str, NodeView]) -> str | None:

@@ -22,7 +22,7 @@ from automator67.engine.desired import (
 from automator67.engine.volumes import Volume
 
 _SKIP = frozenset({"name", "origin", "env", "health", "place", "update", "volumes", "files", "secrets", "access"}) | {
-    "source", "policy",
+    "source", "policy", "job", "before",
     # The names of an app and who may pass are those of the present commit, whichever revision runs.
     "sites", "tls", "allow", "basic", "backups",
 }  # fmt: skip

@@ -41,7 +41,7 @@ def edges(
     gateways = {n: node for n, node in desired.nodes.items() if node.gateway and n in views}
     if not gateways:
         return {}
-    routed = [app for app in desired.apps.values() if app.sites and app.port is not None and not app.unsupported]
+    routed = [app for app in desired.apps.values() if app.sites and app.port is not None]
     bare = _without_proxy(desired, views)
     shares = {app.name: sorted(traffic(app, copies.get(app.name, ())), key=lambda s: s.instance) for app in routed}
     peers = sorted(views[g].fingerprint for g in gateways if views[g].fingerprint)

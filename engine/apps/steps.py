@@ -48,6 +48,15 @@ class Rollout:
             self.wake_at = min(self.wake_at or at, at)
 
 
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What must happen before copies start: the step that is left, what they wait for, why they never will start."""
+
+    action: Action | None = None
+    gate: str = ""
+    failed: str = ""
+
+
 def keeps(copies: Sequence[Copy]) -> list[Action]:
     """Return the steps that take found copies into the books, so that nothing stops them unasked."""
     return [step("keep", c, "found running with this cloud's stamp") for c in copies if not c.assigned]

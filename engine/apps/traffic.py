@@ -32,7 +32,7 @@ def traffic(app: App, copies: Sequence[Copy], canary: Canary | None = None) -> t
     Never empty while anything healthy runs: where nothing else does, copies that are about to stop are better than
     none. A node that has not reported yet to an engine that just started is believed: its copies served before.
     """
-    up = [c for c in copies if c.healthy or (c.assigned and not c.known and not c.lost)]
+    up = [c for c in copies if not c.run and (c.healthy or (c.assigned and not c.known and not c.lost))]
     staying = [c for c in up if not (c.draining or c.stopping)]
     if not staying:
         return _equal([c for c in up if not c.stopping] or up)

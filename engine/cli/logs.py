@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from automator67.engine.cli.common import json_option, state_option
+from automator67.engine.cli.common import json_option, reading, state_option
 from automator67.engine.cli.log_lines import LineWriter
 from automator67.engine.control_client import ControlClient, EngineAway
 from automator67.schemas.units import seconds
@@ -24,16 +24,28 @@ from automator67.schemas.units import seconds
 @click.option("--since", default="", help="Only lines younger than this, such as 10m, or since a time in ISO form.")
 @click.option("--node", default="", help="Only replicas on this node.")
 @click.option("--instance", default="", help="Only this replica, by its id (see automator67 status).")
+@click.option("--run", "run", type=int, default=0, metavar="N", help="Of this run (see automator67 runs).")
 @click.option("--build", is_flag=True, help="The log of the newest build of the app's image instead.")
 @state_option
 @json_option
 def command(
-    app: str, follow: bool, tail: str, since: str, node: str, instance: str, build: bool, state: Path, as_json: bool
+    app: str,
+    follow: bool,
+    tail: str,
+    since: str,
+    node: str,
+    instance: str,
+    run: int,
+    build: bool,
+    state: Path,
+    as_json: bool,
 ) -> None:
     """Print log lines of APP, merged over its replicas.
 
     What cannot be read is said on standard error, and the rest goes on. Exit code 0: read; 255: nothing could be.
     """
+    if run:
+        instance = _instance(app.removeprefix("app/"), run, state)
     query = {
         "tail": str(_tail(tail, since)),
         "since": str(_since(since)),
@@ -57,6 +69,16 @@ def command(
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         return
+
+
+def _instance(app: str, number: int, state: Path) -> str:
+    from automator67.engine.store.runs import load_runs
+
+    with reading(state).read() as tx:
+        run = load_runs(tx).find(app, number)
+    if run is None:
+        raise click.ClickException(f"app/{app} has no run {number}; see automator67 runs {app}")
+    return run.instance
 
 
 def _tail(text: str, since: str) -> int:

@@ -19,6 +19,8 @@ COMMANDS = {
     "inspect": "inspect:command",
     "logs": "logs:command",
     "exec": "exec:command",
+    "run": "run:command",
+    "runs": "runs:command",
     "backup": "backup:command",
     "promote": "promote:command",
     "revisions": "revisions:command",

@@ -38,6 +38,21 @@ class Pass:
         if at:
             self.wake_at = min(self.wake_at or at, at)
 
+    def replicas(self, app: str) -> list[Copy]:
+        """Return the copies of an app that are to stay."""
+        return [c for c in self.copies.get(app, ()) if not c.run]
+
+    def runs(self, app: str) -> list[Copy]:
+        """Return the instances of an app that end by themselves."""
+        return [c for c in self.copies.get(app, ()) if c.run]
+
+    def gate(self, app: App) -> str:
+        """Return what the first copies of a revision wait for besides their image, in words."""
+        if not self.observed.settled:
+            return "waits a moment for nodes to report what already runs"
+        waiting = [f"app/{d}" for d in app.depends_on if d not in self.healthy]
+        return f"waits for {', '.join(waiting)} to be healthy" if waiting else ""
+
     def deployed_app(self, name: str) -> App | None:
         """Return an app as it was last asked for, if it was."""
         revision = self.observed.deployed.get(name)

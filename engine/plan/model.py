@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from automator67.engine.jobs import Run
+
 Verb = Literal[
     "start", "drain", "resume", "stop", "adopt", "keep", "hold", "release", "forget", "look", "build",
-    "admit", "promote", "restore", "recall", "aside",
+    "admit", "promote", "restore", "recall", "aside", "run", "skip", "finish",
 ]  # fmt: skip
 Risk = Literal["safe", "restarts", "destroys data"]
 ChangeKind = Literal["create", "update", "delete", "move", "adopt", "repair", "scale", "none"]
@@ -47,6 +49,8 @@ class Action:
     after: tuple[str, ...] = ()
     waits: str = ""
     adopt: str | None = None
+    run: Run | None = None
+    """For steps of runs: the run as it is then."""
 
     @property
     def ready(self) -> bool:

@@ -19,6 +19,7 @@ from automator67.engine.plan.model import Action, Blocked, Change, Plan
 from automator67.engine.plan.order import dependants_first, dependencies_first
 from automator67.engine.plan.pace import paced
 from automator67.engine.plan.removal import removals
+from automator67.engine.plan.runs import plan_job, plan_runs
 from automator67.engine.plan.towards import as_deployed, towards
 from automator67.engine.tiers import doubt
 
@@ -83,23 +84,23 @@ def _book(p: Pass, without: str = "") -> None:
         app = p.desired.apps.get(name) or p.deployed_app(name)
         if app is not None and name != without:
             for c in copies:
-                p.ledger.take(app, c.slot, c.node)
+                if not (c.run and c.phase == "exited"):
+                    p.ledger.take(app, c.slot, c.node)
 
 
 def _plan_app(p: Pass, app: App) -> None:
     resource = f"app/{app.name}"
-    copies = p.copies.get(app.name, [])
-    if app.unsupported:
-        keys = ", ".join(app.unsupported)
-        p.blocked.append(Blocked(resource, f"this version cannot act on {keys} yet; what runs is left as it is"))
-        p.actions += stays(copies, "what runs is left as it is")
-        return
+    copies = p.replicas(app.name)
+    plan_runs(p, app)
     if app.blocked:
         p.blocked.append(Blocked(resource, f"{app.blocked}; what runs is left as it is"))
         p.actions += stays(copies, "what runs is left as it is")
         return
     if app.awaits:
         as_deployed(p, app, copies)
+        return
+    if app.job is not None:
+        plan_job(p, app, app.job)
         return
     hold = p.observed.holds.get(app.name)
     if hold is not None and (hold.blob != app.origin.blob or hold.rev != app.rev):

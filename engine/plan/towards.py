@@ -9,7 +9,7 @@ from automator67.engine.apps.beside import beside, is_beside, tried_copies
 from automator67.engine.apps.building import building
 from automator67.engine.apps.revisions import from_spec
 from automator67.engine.apps.rollout import roll
-from automator67.engine.apps.steps import Placed, Rollout, keeps, stays
+from automator67.engine.apps.steps import Placed, Prior, Rollout, keeps, stays
 from automator67.engine.capabilities import in_place
 from automator67.engine.copies import Copy
 from automator67.engine.desired import App
@@ -20,6 +20,7 @@ from automator67.engine.plan.describe import describe, how_changed
 from automator67.engine.plan.failover import home_of
 from automator67.engine.plan.found import Pass
 from automator67.engine.plan.model import Action, Blocked
+from automator67.engine.plan.runs import prior
 
 
 def as_deployed(p: Pass, app: App, copies: list[Copy]) -> None:
@@ -52,9 +53,14 @@ def towards(p: Pass, app: App, copies: list[Copy], hold: Hold | None) -> tuple[R
         if made.failed and not proven:
             rollout = Rollout(failed=made.failed)
         else:
-            gate = made.gate or _gate(p, app)
-            rollout = _roll_to(p, app, copies, True, gate) if proven else _roll_on(p, app, copies, gate)
-            rollout.actions[:0] = [made.action] if made.action else []
+            held_back = made.gate or p.gate(app)
+            first = prior(p, app) if not (proven or held_back) else Prior()
+            if first.failed:
+                rollout = Rollout(failed=first.failed)
+            else:
+                held_back = held_back or first.gate
+                rollout = _roll_to(p, app, copies, True, held_back) if proven else _roll_on(p, app, copies, held_back)
+            rollout.actions[:0] = [a for a in (made.action, first.action) if a]
         if not rollout.failed:
             return rollout, app
         if good is None or good.rev == app.rev:
@@ -115,10 +121,3 @@ def _roll_to(p: Pass, app: App, copies: list[Copy], proven: bool, gate: str) -> 
         misplaced=lambda node: misplaced(app, p.desired.nodes.get(node), node),
         in_place=lambda node: node in p.desired.nodes and in_place(p.desired.nodes[node].kind),
     )  # fmt: skip
-
-
-def _gate(p: Pass, app: App) -> str:
-    if not p.observed.settled:
-        return "waits a moment for nodes to report what already runs"
-    waiting = [f"app/{d}" for d in app.depends_on if d not in p.healthy]
-    return f"waits for {', '.join(waiting)} to be healthy" if waiting else ""

@@ -9,9 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
+from automator67.engine.jobs import Runs
 from automator67.engine.observed import Assignment, Build, Canary, Hold, Revision
 from automator67.engine.plan.model import Action
 from automator67.engine.store.origins import load_builds
+from automator67.engine.store.runs import forget_runs, load_runs
 from automator67.engine.store.tables import actions, assignments, canaries, confirmations, holds, revisions
 from automator67.engine.store.volumes import load_volumes
 from automator67.engine.volumes import VolumeFacts
@@ -40,6 +42,7 @@ class Intents:
     open_actions: tuple[OpenAction, ...]
     builds: Mapping[str, Build] = field(default_factory=dict)
     canaries: Mapping[str, Canary] = field(default_factory=dict)
+    runs: Runs = field(default_factory=Runs)
     volumes: VolumeFacts = field(default_factory=VolumeFacts)
 
 
@@ -49,7 +52,8 @@ def load_intents(tx: Connection) -> Intents:
     good: dict[str, Revision] = {}
     specs: dict[tuple[str, str], Revision] = {}
     for row in tx.execute(select(revisions).order_by(revisions.c.asked_at)):
-        revision = Revision(row.app, row.rev, row.commit_id, json.loads(row.spec), row.first_at, row.healthy_at)
+        revision = Revision(row.app, row.rev, row.commit_id, json.loads(row.spec), row.first_at, row.healthy_at,
+                            row.asked_at)  # fmt: skip
         specs[row.app, row.rev] = revision
         if row.asked_at > 0:
             deployed[row.app] = revision
@@ -83,6 +87,7 @@ def load_intents(tx: Connection) -> Intents:
         ),
         load_builds(tx),
         {r.app: Canary(r.app, r.rev, r.admitted_at, r.promoted_at) for r in tx.execute(select(canaries))},
+        load_runs(tx),
         load_volumes(tx),
     )
 
@@ -151,10 +156,11 @@ def mark_healthy(tx: Connection, app: str, rev: str, now: float, keep: int = 10)
 
 
 def forget_app(tx: Connection, app: str) -> None:
-    """Drop the revisions, the hold and the canary of an app that is gone from the repository."""
+    """Drop the revisions, the hold, the canary and the runs of an app that is gone from the repository."""
     tx.execute(delete(canaries).where(canaries.c.app == app))
     tx.execute(delete(revisions).where(revisions.c.app == app))
     tx.execute(delete(holds).where(holds.c.app == app))
+    forget_runs(tx, app)
 
 
 def hold(tx: Connection, h: Hold) -> None:

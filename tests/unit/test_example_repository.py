@@ -27,7 +27,7 @@ def load() -> Any:
 def test_it_validates_without_a_warning() -> None:
     report = check_directory(EXAMPLE)
     assert [str(p) for p in report.problems] == []
-    assert report.files == 5
+    assert report.files == 6
 
 
 def test_it_asks_for_what_the_demo_shows() -> None:
@@ -43,7 +43,7 @@ def test_it_asks_for_what_the_demo_shows() -> None:
     assert hello.update.healthy_for == 1.0
     assert clock.port is None
     assert clock.depends_on == ("hello",)
-    assert hello.unsupported == clock.unsupported == ()
+    assert desired.apps["report"].job is not None
     # The demo gives its cloud a name of its own by replacing this text.
     assert "name: home\n" in (EXAMPLE / "automator67.yaml").read_text()
 

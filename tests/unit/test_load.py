@@ -11,6 +11,7 @@ import pytest
 
 from automator67.engine import load as load_module
 from automator67.engine.desired import App, Place, Probe, SecretRef, Update, Volume
+from automator67.engine.jobs import Before, Job
 from automator67.engine.load import Loaded, Loader
 from automator67.engine.repo.tree import Entry
 from automator67.engine.settings import Settings
@@ -61,7 +62,7 @@ def test_every_default() -> None:
     assert (found.env, found.health, found.place, found.update) == ((), None, Place(), Update())
     assert (found.depends_on, found.volumes, found.domains, found.drift) == ((), (), (), "repair")
     assert (found.adopt, found.restart, found.stop_timeout, found.user) == (None, "always", 10.0, None)
-    assert found.unsupported == ()
+    assert (found.job, found.before, found.once) == (None, None, False)
     assert found.document == {"image": "a"}
     assert len(found.rev) == 12
 
@@ -202,23 +203,12 @@ def test_the_order_of_keys_and_comments_keep_the_revision_but_not_the_blob() -> 
     assert one.origin.blob != two.origin.blob
 
 
-@pytest.mark.parametrize(
-    ("document", "named"),
-    [
-        ("image: a\nschedule: '@daily'", "schedule"),
-        ("image: a\nbefore: {command: x}", "before"),
-    ],
-)  # fmt: skip
-def test_what_this_version_cannot_act_on_blocks_the_app(document: str, named: str) -> None:
-    found = app(document, **{"secrets/s.sealed": sealed("s")})
-    assert len(found.unsupported) == 1
-    assert named in found.unsupported[0]
-
-
-def test_what_only_a_later_version_adds_does_not_block() -> None:
-    more = {"buckets/k.yaml": "providers: [hel1]\nreplicas: 1"}
-    found = app("image: a\ndomain: a.org\nvolumes: [{name: d, path: /d, backup: {bucket: k}}]", **more)
-    assert found.unsupported == ()
+def test_jobs_and_what_runs_before() -> None:
+    assert app("image: a\nschedule: '@daily'").job == Job("@daily")
+    full = "schedule: {cron: 0 3 * * *, timezone: Europe/Berlin, overlap: queue, missed: skip, timeout: 5m}"
+    assert app(f"image: a\n{full}").job == Job("0 3 * * *", "Europe/Berlin", "queue", "skip", 300.0)
+    assert app("image: a\nbefore: {command: a b, timeout: 1m}").before == Before(("a", "b"), 60.0)
+    assert app("image: a").rev == app("image: a\nschedule: '@deploy'").rev, "when it runs is no part of what runs"
 
 
 def test_nodes_and_settings() -> None:
