@@ -64,7 +64,7 @@ def one_round(url: str, seed: int, count: int, tiers: Counter[str]) -> tuple[lis
                 tiers[tier(running, sql)] += 1
                 if mine.error == "0A000" and not theirs.error:
                     refused += 1
-                elif difference := sql_compare.difference(mine, theirs, ordered=False):
+                elif difference := sql_compare.difference(mine, theirs, ordered=sql_cases.ordered(sql)):
                     wrong.append(f"{sql}\n    {difference}")
         running.stop()
     return wrong, refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,6 +72,11 @@ def rows(seed: int) -> Iterator[str]:
                 cells[keys[table]] = value(COLUMNS[table][keys[table]])
             lines.append(f"({', '.join(cells.values())})")
         yield f"INSERT INTO {table} VALUES {', '.join(lines)}"
+
+
+def ordered(sql: str) -> bool:
+    """Whether a query here says in what order its rows come: those that do name every column, by number."""
+    return re.search(r" ORDER BY \d", sql) is not None
 
 
 class Queries:
