@@ -178,9 +178,12 @@ def _run_caddy(home: Path, name: str, config: dict[str, Any], port: int) -> subp
     file.write_text(
         json.dumps({"admin": {"disabled": True}, "logging": {"logs": {"default": {"level": "ERROR"}}}, **config})
     )
+    # In a session of its own, as a service is, and as the edge starts its Caddy: the kernel divides the processors
+    # between sessions first, so that one in wrk's own would have another share of them.
     process = subprocess.Popen(
-        [find_caddy(), "run", "--config", str(file)], env={"HOME": str(home), "PATH": ""}, stderr=subprocess.DEVNULL
-    )
+        [find_caddy(), "run", "--config", str(file)], env={"HOME": str(home), "PATH": ""}, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
 
     def listens() -> bool:
         with socket.socket() as s:
