@@ -114,7 +114,9 @@ def _killed(cloud: Cloud, port: int) -> bool:
 
     def change(_stop: Callable[[], bool]) -> None:
         time.sleep(3)
-        mine = client.containers.list(filters={"label": [f"a67.cloud={cloud.name}", "a67.node=two"]})
+        mine = client.containers.list(
+            ignore_removed=True, filters={"label": [f"a67.cloud={cloud.name}", "a67.node=two"]}
+        )
         home = cloud.agent_state("two") / "edge"
         caddy = int(json.loads((home / "caddy.json").read_text())["pid"])
         cloud.processes["agent-two"].send_signal(signal.SIGKILL)

@@ -136,7 +136,7 @@ class Registry:
 
 def find(client: docker.DockerClient, engine: FakeEngine, instance: str) -> Container | None:
     found = client.containers.list(
-        all=True, filters={"label": [f"a67.cloud={engine.cloud}", f"a67.instance={instance}"]}
+        ignore_removed=True, all=True, filters={"label": [f"a67.cloud={engine.cloud}", f"a67.instance={instance}"]}
     )
     assert len(found) <= 1, f"{len(found)} containers of {instance}"
     return found[0] if found else None

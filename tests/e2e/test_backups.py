@@ -136,6 +136,10 @@ def test_a_volume_is_backed_up_tested_and_restored(cloud: Cloud, s3: S3) -> None
     assert made.snapshot not in [s["id"] for s in listed[0]["snapshots"]]
 
 
+def alone(found: list[Any]) -> list[Any] | None:
+    return found if len(found) == 1 else None
+
+
 def test_a_containers_volume_is_restored_into_another_apps(cloud: Cloud, s3: S3, busybox: str) -> None:
     client = docker.from_env()
     script = "[ -e /data/db ] || echo one > /data/db; chmod 700 /data; sleep 100000"
@@ -146,8 +150,16 @@ def test_a_containers_volume_is_restored_into_another_apps(cloud: Cloud, s3: S3,
                 "volumes": [volume], "update": {"healthy_for": "0s"}, "stop_timeout": "1s"}  # fmt: skip
 
     def inside(app: str, command: str) -> str:
-        (found,) = client.containers.list(filters={"label": [f"a67.cloud={cloud.name}", f"a67.app={app}"]})
-        return str(found.exec_run(["sh", "-c", command]).output.decode())
+        mine = {"label": [f"a67.cloud={cloud.name}", f"a67.app={app}"]}
+        # While one is replaced there may be none, or one that goes.
+        (found,) = wait_for(
+            f"one copy of {app}", lambda: alone(client.containers.list(ignore_removed=True, filters=mine))
+        )
+        try:
+            return str(found.exec_run(["sh", "-c", command]).output.decode())
+        except docker.errors.APIError:
+            # It went meanwhile.
+            return ""
 
     first = box(backup(s3, pre=["sh", "-c", "date +%s%N > /data/dump; echo done"], post="rm -f /data/tmp"))
     cloud.wait_commit(cloud.push({"apps/db.yaml": first, "apps/copy.yaml": box(None)}))
@@ -158,7 +170,7 @@ def test_a_containers_volume_is_restored_into_another_apps(cloud: Cloud, s3: S3,
     restored = cloud.cli("backup", "restore", "db", "--to", "copy", "--yes")
     assert restored.returncode == 0, restored.stderr + cloud.log("agent-one")[-2000:]
     mine = {"label": [f"a67.cloud={cloud.name}", "a67.app=copy"]}
-    wait_for("the copy to run again", lambda: client.containers.list(filters=mine))
+    wait_for("the copy to run again", lambda: client.containers.list(ignore_removed=True, filters=mine))
     wait_for("the restored file", lambda: inside("copy", "cat /data/db").strip() == "one")
     assert inside("copy", "stat -c %a /data").strip() == "700"
     # What it held before is a volume that no app owns.
@@ -179,7 +191,10 @@ def test_a_containers_volume_is_restored_into_another_apps(cloud: Cloud, s3: S3,
     assert len(listed[0]["snapshots"]) == 1
     # The volumes are there when the apps are not.
     cloud.push({"apps/db.yaml": None, "apps/copy.yaml": None})
-    wait_for("the containers to go", lambda: not client.containers.list(filters={"label": [f"a67.cloud={cloud.name}"]}))
+    wait_for(
+        "the containers to go",
+        lambda: not client.containers.list(ignore_removed=True, filters={"label": [f"a67.cloud={cloud.name}"]}),
+    )
     assert Path(client.volumes.get(f"a67-{cloud.name}-db-0-data").attrs["Mountpoint"], "db").read_text() == "one\n"
     client.close()
 

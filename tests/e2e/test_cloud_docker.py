@@ -45,7 +45,9 @@ def synced(state: AppState) -> bool:
 
 
 def containers(client: docker.DockerClient, cloud: Cloud, app: str) -> list[Container]:
-    found: list[Container] = client.containers.list(filters={"label": [f"a67.cloud={cloud.name}", f"a67.app={app}"]})
+    found: list[Container] = client.containers.list(
+        ignore_removed=True, filters={"label": [f"a67.cloud={cloud.name}", f"a67.app={app}"]}
+    )
     return found
 
 
@@ -73,10 +75,13 @@ def test_an_existing_container_is_taken_over_and_the_plan_is_then_empty(
         commit = cloud.push({"apps/old.yaml": sleeper(busybox, adopt=name, env={"A": "b"})}, "change it")
         cloud.wait_commit(commit)
         assert len(containers(client, cloud, "old")) == 1, "a change replaces it like any other"
-        wait_for("the adopted one to be gone", lambda: not client.containers.list(all=True, filters={"name": name}))
+        wait_for(
+            "the adopted one to be gone",
+            lambda: not client.containers.list(ignore_removed=True, all=True, filters={"name": name}),
+        )
         cloud.wait_commit(cloud.push({"apps/old.yaml": None}, "remove it"))
     finally:
-        for left in client.containers.list(all=True, filters={"name": name}):
+        for left in client.containers.list(ignore_removed=True, all=True, filters={"name": name}):
             left.remove(force=True)
 
 

@@ -99,7 +99,9 @@ def test_a_private_image_is_pinned_by_digest_and_pulled_with_the_login(
         assert newer.rev_running != state.rev_running
         client = docker.from_env()
         try:
-            found = client.containers.list(filters={"label": [f"a67.cloud={cloud.name}", "a67.app=shop"]})
+            found = client.containers.list(
+                ignore_removed=True, filters={"label": [f"a67.cloud={cloud.name}", "a67.app=shop"]}
+            )
             assert [c.attrs["Config"]["Image"] for c in found] == [f"{image}:1.5@{second}"]
         finally:
             client.close()
@@ -198,7 +200,9 @@ def pinned(cloud: Cloud, name: str) -> str:
     """Return the image of the app's one container."""
     client = docker.from_env()
     try:
-        found = client.containers.list(filters={"label": [f"a67.cloud={cloud.name}", f"a67.app={name}"]})
+        found = client.containers.list(
+            ignore_removed=True, filters={"label": [f"a67.cloud={cloud.name}", f"a67.app={name}"]}
+        )
         return str(found[0].attrs["Config"]["Image"]) if len(found) == 1 else ""
     finally:
         client.close()

@@ -107,7 +107,7 @@ def test_a_container_has_its_files_before_it_starts_and_after_docker_restarts_it
     cloud.wait_commit(cloud.push({"apps/box.yaml": app}))
     cloud.wait_app("box", synced)
     client = docker.from_env()
-    (box,) = client.containers.list(filters={"label": [f"a67.cloud={cloud.name}", "a67.app=box"]})
+    (box,) = client.containers.list(ignore_removed=True, filters={"label": [f"a67.cloud={cloud.name}", "a67.app=box"]})
 
     def run(command: str) -> str:
         return str(box.exec_run(["sh", "-c", command]).output.decode())

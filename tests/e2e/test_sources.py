@@ -71,7 +71,7 @@ def healthy(state: AppState) -> bool:
 
 def greeting(client: docker.DockerClient, cloud: Cloud, app: str) -> str:
     labels = [f"a67.cloud={cloud.name}", f"a67.app={app}"]
-    found = client.containers.list(filters={"label": labels})
+    found = client.containers.list(ignore_removed=True, filters={"label": labels})
     return found[0].exec_run(["cat", "/greeting"]).output.decode().strip() if len(found) == 1 else ""
 
 

@@ -60,7 +60,7 @@ def leaders(engine: FakeEngine) -> dict[str, list[int]]:
 
 def containers(client: docker.DockerClient, engine: FakeEngine) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for c in client.containers.list(all=True, filters={"label": f"a67.cloud={engine.cloud}"}):
+    for c in client.containers.list(ignore_removed=True, all=True, filters={"label": f"a67.cloud={engine.cloud}"}):
         found.setdefault(c.labels["a67.instance"], []).append(c.status)
     return found
 

@@ -60,7 +60,9 @@ def test_a_build_that_is_cut_off_is_begun_again(tmp_path: Path, busybox: str, ki
             cloud.wait_app(app, healthy, 60)
             assert len(client.images.list(f"a67/{app}")) == 1
             assert begun(), "the log of the build that came to its end is kept"
-            left = client.containers.list(all=True, filters={"ancestor": busybox, "status": "running"})
+            left = client.containers.list(
+                ignore_removed=True, all=True, filters={"ancestor": busybox, "status": "running"}
+            )
             assert not [c for c in left if cloud.name in str(c.attrs["Config"]["Cmd"])]
         finally:
             cloud.wait_commit(cloud.push({f"apps/{app}.yaml": None}, "remove it"))

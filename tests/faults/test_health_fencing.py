@@ -157,7 +157,7 @@ def test_a_container_ends_with_the_lease_though_the_agent_hangs(tmp_path: Path, 
         agent = engine.agent("n1", runtime="docker").start()
         wanted = container_instance("only", busybox, "sleep", "10000", fence=True, stop_timeout=0)
         engine.wait_applied("n1", engine.want("n1", wanted))
-        container = client.containers.list(filters={"label": f"a67.cloud={engine.cloud}"})[0]
+        container = client.containers.list(ignore_removed=True, filters={"label": f"a67.cloud={engine.cloud}"})[0]
         assert container.attrs["HostConfig"]["RestartPolicy"]["Name"] == "no", "a reboot must not start it"
         first = container.id
         container.kill()
@@ -165,14 +165,16 @@ def test_a_container_ends_with_the_lease_though_the_agent_hangs(tmp_path: Path, 
         assert agent.process is not None
         agent.process.send_signal(signal.SIGSTOP)
         since = boottime()
-        wait_for("the guard to kill it", lambda: not client.containers.list(filters={"id": first}), 20)
+        wait_for(
+            "the guard to kill it", lambda: not client.containers.list(ignore_removed=True, filters={"id": first}), 20
+        )
         assert boottime() - since < 3.0 + 2.0
         agent.process.send_signal(signal.SIGCONT)
         engine.wait_instance("n1", "only-0-aaaa", phase="running")
         engine.stop()
         since = boottime()
         ours = {"label": f"a67.cloud={engine.cloud}"}
-        wait_for("the agent to stop it", lambda: not client.containers.list(filters=ours), 20)
+        wait_for("the agent to stop it", lambda: not client.containers.list(ignore_removed=True, filters=ours), 20)
         assert boottime() - since < 3.0 + 2.0
     finally:
         engine.close()
