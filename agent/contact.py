@@ -29,8 +29,8 @@ class Contact:
         heartbeat: float,
     ) -> None:
         self._link, self._renewal, self._post, self._say = link, renewal, post, say
-        self._heart = Heart(link, next_seq, post, longest_reconnect(heartbeat))
         self._patience = longest_reconnect(heartbeat)
+        self._heart = Heart(link, next_seq, post, self._patience)
         self._wakeup: WakeUp | None = None
         self._trouble = ""
         self.clock_offset = 0.0

@@ -74,8 +74,11 @@ class Fencing:
 
     def _guard(self, now: float) -> None:
         """Write down what the guard must know, before anything starts, and see to it that there is one."""
-        seen = self._keeper.observed().seen
         known = self._guarded
+        exclusive = self.desired is not None and any(w.fence for w in self.desired.instances)
+        if not (exclusive or known or self._written.get("fenced")):
+            return
+        seen = self._keeper.observed().seen
         self._guarded = guarded(self.desired, seen, known) | (frozenset() if self._keeper.ready else known)
         self._note_ends(seen)
         if not self._guarded and not self._written.get("fenced"):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from automator67.agent.begun import Begun
 from automator67.agent.helper import Answer, Helper
 from automator67.agent.images import full_name
 from automator67.agent.state import Memory
 
 _PATIENCE = 60.0
-_REMEMBERED = 200
 _FIELDS = {"build": ("image", "app", "dockerfile", "commit", "tree"), "export": ("image",)}
 
 
@@ -19,18 +19,18 @@ class ImageTasks:
 
     def __init__(self, helper: Helper, memory: Memory, state: str) -> None:
         self._helper, self._memory, self._state = helper, memory, state
-        self._seen: list[str] = []
+        self._begun = Begun()
 
     def take(self, doc: object) -> None:
         """Begin a task, unless it is not one of these or was begun before."""
-        if not isinstance(doc, dict) or doc.get("kind") not in _FIELDS or doc.get("id") in self._seen:
+        if not isinstance(doc, dict) or doc.get("kind") not in _FIELDS or doc.get("id") in self._begun:
             return
         task, kind = doc.get("id"), str(doc["kind"])
         texts = {key: doc.get(key) for key in _FIELDS[kind]}
         have = doc.get("have") or []
         if not isinstance(task, str) or not task.isalnum() or not all(isinstance(t, str) for t in texts.values()):
             return
-        self._seen = [*self._seen[-_REMEMBERED:], task]
+        self._begun.add(task)
         args: dict[str, Any] = {"state": self._state, "task": task, "have": have, **texts}
         self._helper.submit(kind, args, ("image", kind, texts["image"], texts.get("app")), _PATIENCE)
 

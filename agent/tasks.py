@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from automator67.agent import exec_task, logs_task
+from automator67.agent.begun import Begun
 from automator67.agent.docker_http import DockerApi
 from automator67.agent.exec_task import REFUSED, ExecTask, Program
 from automator67.agent.keeper import Keeper
@@ -19,7 +20,6 @@ from automator67.agent.programs import DockerProgram, ProcessProgram
 
 _AT_ONCE = 16
 _BUSY = f"this node answers {_AT_ONCE} questions already; ask again when one of them is over"
-_REMEMBERED = 200
 
 
 class Tasks:
@@ -37,14 +37,14 @@ class Tasks:
         self._link, self._keeper, self._docker, self._processes = link, keeper, docker, processes
         self._post, self._say = post, say
         self._running: set[str] = set()
-        self._seen: list[str] = []
+        self._begun = Begun()
 
     def take(self, doc: object) -> None:
         """Begin a task, unless it is not understood or was begun before."""
         task = logs_task.task_of(doc) or exec_task.task_of(doc)
-        if task is None or task.id in self._seen:
+        if task is None or task.id in self._begun:
             return
-        self._seen = [*self._seen[-_REMEMBERED:], task.id]
+        self._begun.add(task.id)
         busy = len(self._running) >= _AT_ONCE
         self._running.add(task.id)
         if isinstance(task, LogsTask):

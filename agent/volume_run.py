@@ -99,7 +99,7 @@ class VolumeRun:
             finally:
                 self._wish("release", None)
             self._say(end)
-            self._conn.write(b"0\r\n\r\n", time.monotonic() + _TIMEOUT)
+            self._conn.write(chunk(b""), time.monotonic() + _TIMEOUT)
             self._conn.head(time.monotonic() + _TIMEOUT)
         except (LinkError, OSError):
             return

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from automator67.agent import naming
+from automator67.agent.begun import Begun
 from automator67.agent.docker_watch import DockerWatch
 from automator67.agent.exec_task import Program
 from automator67.agent.helper import Answer, Helper, Progress
@@ -17,7 +18,6 @@ from automator67.agent.volume_run import Reply, VolumeRun, VolumeTask, task_of
 from automator67.schemas.messages.policy import as_message
 
 _PATIENCE = 120.0
-_REMEMBERED = 200
 
 
 class VolumeTasks:
@@ -37,7 +37,7 @@ class VolumeTasks:
     ) -> None:
         self._link, self._keeper, self._helper, self._program = link, keeper, helper, program
         self._watch, self._processes, self._state, self._post = watch, processes, state, post
-        self._seen: list[str] = []
+        self._begun = Begun()
         self._working: dict[str, VolumeRun] = {}
         """By run: for whom the worker works, also when the thread has ended meanwhile."""
         self._waiting: list[VolumeRun] = []
@@ -45,9 +45,9 @@ class VolumeTasks:
     def take(self, doc: object) -> None:
         """Begin a task, unless it is not understood or was begun before."""
         task = task_of(doc)
-        if task is None or task.id in self._seen:
+        if task is None or task.id in self._begun:
             return
-        self._seen = [*self._seen[-_REMEMBERED:], task.id]
+        self._begun.add(task.id)
         run = VolumeRun(task, self._link, lambda kind, what: self._post(("volume", run, kind, what)))
         threading.Thread(target=run.run, daemon=True).start()
 

@@ -21,6 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from automator67.engine.durable import sync
+
 MAX_FILES = 1024
 WAKE_SOCKET = "wake.sock"
 
@@ -131,11 +133,7 @@ class Inbox:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 Path(temporary).unlink()
-        directory = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync(self._directory)
         return True
 
     def _read(self, name: str) -> Delivery | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from automator67.engine.desired import Desired
 from automator67.engine.jobs import DEPLOY, Job, Moment, Runs
@@ -21,12 +22,15 @@ def moments(desired: Desired, deployed: Mapping[str, Revision], runs: Runs, now:
             # A new schedule says nothing of the time before it was written.
             since = deployed[name].asked_at
             last = max([since, *(r.due_at for r in runs.of(name) if r.kind == "schedule")])
-            at = last_time(app.job, last, now)
-            next_at = next_time(app.job, max(at, last))
+            at, next_at = 0.0, next_time(app.job, last)
+            if 0 < next_at <= now:
+                at = last_time(app.job, last, now)
+                next_at = next_time(app.job, max(at, last))
             found[name] = Moment(at, next_at, shown(at, app.job.timezone) if at else "")
     return found
 
 
+@lru_cache(maxsize=1024)
 def next_time(job: Job, now: float) -> float:
     """Return when a job is due next, 0 when no time says so."""
     return 0.0 if job.cron == DEPLOY else first_after(job.cron, job.timezone, now) or 0.0

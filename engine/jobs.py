@@ -98,6 +98,10 @@ class Runs:
         """Return one."""
         return next((r for r in self.of(app) if r.number == number), None)
 
+    def next_number(self, app: str) -> int:
+        """Return the number of an app's next run."""
+        return 1 + max((r.number for r in self.of(app)), default=0)
+
 
 def run_number(app: str, instance: str) -> int:
     """Return which run of an app an instance is, 0 for a copy that is none."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from automator67.engine.apis.client import ApiError
+from automator67.engine.durable import replace
 from automator67.engine.secrets.errors import SecretError
 from automator67.engine.secrets.keys import Keyring
 from automator67.engine.secrets.sealing import open_sealed, read_sealed_file, seal
@@ -39,14 +39,9 @@ class ProvisionedUrls:
     def put(self, name: str, url: str) -> None:
         """Keep a connection string, whole or not at all. Raises ApiError when it cannot be written."""
         self._learn(name, url.encode())
-        draft = self._directory / f".{name}.new"
         try:
             text = seal(self._keyring.ensure().public, self._cloud(), name, url.encode())
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with draft.open("w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._directory / f"{name}.sealed")
+            replace(self._directory / f"{name}.sealed", text.encode())
         except (OSError, SecretError) as error:
             raise ApiError(f"where database {name} is cannot be written: {error}") from None

@@ -144,8 +144,8 @@ class Reconciler:
             copies = join(observed)
         self._tell(desired, observed, copies)
         self._reporter.report(desired, planned, observed, copies, now)
-        moments = (planned.wake_at, next_change(desired.nodes, now), self._registry.watch.changes_at(now))
-        wake_at = min(filter(None, moments), default=0.0)
+        wakes = (planned.wake_at, next_change(desired.nodes, now), self._registry.watch.changes_at(now))
+        wake_at = min(filter(None, wakes), default=0.0)
         return Outcome(desired.commit, not todo.empty, wake_at, len(planned.actions), error)
 
     def _look(self, now: float) -> str:

@@ -14,7 +14,7 @@ from automator67.engine.loop import Loop
 from automator67.engine.reconcile import Reconciler
 from automator67.engine.store.database import Store, StoreUnavailable
 from automator67.engine.store.facts import add_events
-from automator67.engine.store.runs import ask_to_stop, load_runs, save_run
+from automator67.engine.store.runs import ask_to_stop, find_run, load_runs, save_run
 from automator67.schemas.near import near_hint
 
 MOST_WAITING = 20
@@ -45,7 +45,7 @@ class RunActions:
 
         def ask() -> Run:
             with self._store.begin() as tx:
-                run = load_runs(tx).find(app, number)
+                run = find_run(tx, app, number)
                 if run is None:
                     raise ControlError(f"app/{app} has no run {number}; see automator67 runs {app}")
                 if not run.over:
@@ -80,6 +80,5 @@ def wanted_run(desired: Desired | None, runs: Runs, app: str, argv: tuple[str, .
     mine = runs.of(app)
     if sum(1 for r in mine if not r.over) >= MOST_WAITING:
         raise ControlError(f"{MOST_WAITING} runs of app/{app} have not ended yet; see automator67 runs {app}")
-    number = 1 + max((r.number for r in mine), default=0)
     timeout = wanted.job.timeout if wanted.job and not argv else 0.0
-    return Run(app, number, "manual", wanted.rev, now, argv, timeout, f"by {by}", wanted.origin.blob)
+    return Run(app, runs.next_number(app), "manual", wanted.rev, now, argv, timeout, f"by {by}", wanted.origin.blob)

@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from difflib import get_close_matches
 from typing import Any
 
 from automator67.engine.backups.address import AddressError
@@ -17,6 +16,7 @@ from automator67.engine.store.database import Store, StoreUnavailable
 from automator67.engine.store.volumes import load_volumes
 from automator67.engine.volume_desk import VolumeDesk
 from automator67.engine.volumes import Run, RunKind, Snapshot, VolumeId
+from automator67.schemas.near import near_hint
 
 Query = Mapping[str, str]
 
@@ -102,8 +102,7 @@ class VolumeActions:
         apps = self._desk.desired.apps if self._desk.desired else {}
         app = app.removeprefix("app/")
         if app not in apps:
-            near = get_close_matches(app, apps, n=1)
-            raise ControlError(f"there is no app {app}" + (f"; did you mean {near[0]}?" if near else ""))
+            raise ControlError(f"there is no app {app}{near_hint(app, apps)}")
         names = [v.name for v in apps[app].volumes]
         if not names:
             raise ControlError(f"app {app} has no volumes")

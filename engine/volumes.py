@@ -105,10 +105,6 @@ class VolumeFacts:
         found = self.snapshots.get(volume, ())
         return found[-1] if found else None
 
-    def wanted(self, *kinds: RunKind) -> list[Run]:
-        """Return what is not over yet, of some kinds."""
-        return [r for r in self.runs if r.state == "wanted" and r.kind in kinds]
-
     def last(self, volume: VolumeId, kind: RunKind, state: RunState | None = None) -> Run | None:
         """Return the last run of a kind that ended (in a state)."""
         fits = (r for r in self.runs if (r.volume, r.kind) == (volume, kind) and r.state != "wanted")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 
+from automator67.engine.durable import replace
 from automator67.engine.options import Options
 
 
@@ -17,11 +17,4 @@ def write_web_config(options: Options) -> None:
         "trusted_proxies": options.trusted_proxies,
         "store": options.store,
     }
-    path = options.state / "web.json"
-    draft = path.with_suffix(".tmp")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(data, file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    replace(options.state / "web.json", json.dumps(data).encode())

@@ -167,7 +167,7 @@ def _direct(value: Any) -> str:
 
 def _remote(value: Any) -> str:
     """Return ``HOST:PORT`` with a host that can be a name of the DNS, since Caddy looks it up and asks for it."""
-    if value and not _HOST.fullmatch(_address(value).rpartition(":")[0]):
+    if value and not _HOST.fullmatch(split(_address(value))[0]):
         raise ValueError(f"the host of {value!r}")
     return str(value).lower()
 

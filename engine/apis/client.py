@@ -106,6 +106,14 @@ class Client:
         """Return what an API of plain text answers to a GET. Raises ApiError."""
         return str(self.call("GET", path, query=query, plain=True))
 
+    def delete(self, path: str, body: Any = None) -> None:
+        """See to it that something is not there, also when it was not. Raises ApiError."""
+        try:
+            self.call("DELETE", path, body=body)
+        except ApiError as error:
+            if not error.missing:
+                raise
+
     def call(
         self,
         method: str,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from automator67.engine.copies import Copy
-from automator67.engine.jobs import Run
+from automator67.engine.jobs import Run, State
 from automator67.schemas.units import human_seconds
 
 KEPT = 3
@@ -48,5 +48,5 @@ def words(run: Run) -> str:
     return f"{run.state}{code}" + (f": {run.detail}" if run.detail else "")
 
 
-def _over(run: Run, state: str, detail: str, now: float) -> Run:
-    return replace(run, state=state, detail=detail, ended_at=now)  # type: ignore[arg-type]
+def _over(run: Run, state: State, detail: str, now: float) -> Run:
+    return replace(run, state=state, detail=detail, ended_at=now)

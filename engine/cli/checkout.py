@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +15,8 @@ from automator67.schemas.kinds import FOLDERS, SETTINGS
 from automator67.schemas.source import MAX_BYTES
 
 if TYPE_CHECKING:
-    from automator67.engine.secrets.vault import Opener
+    from automator67.engine.desired import Origin
+    from automator67.engine.secrets.vault import Opener, Vault
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -57,6 +58,23 @@ def documents(repo: Path) -> dict[str, tuple[Document, bytes]]:
     except OSError as error:
         raise click.ClickException(f"{error.filename} cannot be read: {error.strerror}") from error
     return found
+
+
+def places_of(files: Mapping[str, tuple[Document, bytes]]) -> dict[str, Origin]:
+    """Return where each secret is that the files of a configuration hold, by its name."""
+    from automator67.engine.desired import Origin
+
+    return {name: Origin(path, path) for path, (d, _) in files.items() for name in d.holds}
+
+
+def vault_of(repo: Path, files: Mapping[str, tuple[Document, bytes]], state: Path) -> Vault:
+    """Return the secrets of a configuration, to be opened with the engine's keys where those can be read.
+
+    Raises click.ClickException.
+    """
+    from automator67.engine.secrets.vault import Vault
+
+    return Vault(cloud_name(repo), places_of(files), lambda path: files[path][1], opener_of(state))
 
 
 def cloud_name(repo: Path) -> str:

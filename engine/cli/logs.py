@@ -72,10 +72,10 @@ def command(
 
 
 def _instance(app: str, number: int, state: Path) -> str:
-    from automator67.engine.store.runs import load_runs
+    from automator67.engine.store.runs import find_run
 
     with reading(state).read() as tx:
-        run = load_runs(tx).find(app, number)
+        run = find_run(tx, app, number)
     if run is None:
         raise click.ClickException(f"app/{app} has no run {number}; see automator67 runs {app}")
     return run.instance

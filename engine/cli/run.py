@@ -14,7 +14,7 @@ from automator67.engine.cli.common import json_option, print_json, reading, stat
 from automator67.engine.control_client import ControlClient, EngineAway
 from automator67.engine.jobs import Run
 from automator67.engine.store.database import Store
-from automator67.engine.store.runs import load_runs
+from automator67.engine.store.runs import find_run
 
 _LOOK_SECONDS = 0.3
 CANNOT = 255
@@ -84,7 +84,7 @@ def _followed(client: ControlClient, store: Store, app: str, begun: dict[str, An
 
 def _now(store: Store, app: str, number: int) -> Run | None:
     with store.read() as tx:
-        return load_runs(tx).find(app, number)
+        return find_run(tx, app, number)
 
 
 def _show_more(client: ControlClient, app: str, run: Run, shown: dict[str, int]) -> None:

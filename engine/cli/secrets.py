@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from automator67.engine.cli.checkout import cloud_name, documents, opener_of, repo_option
+from automator67.engine.cli.checkout import documents, places_of, repo_option, vault_of
 from automator67.engine.cli.common import json_option, print_json, state_option, table
 from automator67.schemas.document import Document
 
@@ -54,14 +54,11 @@ def list_secrets(repo: Path, state: Path, as_json: bool) -> None:
 
 def listed(repo: Path, state: Path) -> list[Listed]:
     """Return every secret that is written or used in ``repo``, by name. Raises click.ClickException."""
-    from automator67.engine.desired import Origin
     from automator67.engine.secrets.errors import SecretError
-    from automator67.engine.secrets.vault import Vault
     from automator67.schemas.sealed import sealed_key
 
-    cloud, files = cloud_name(repo), documents(repo)
-    places = {name: Origin(path, path) for path, (d, _) in files.items() for name in d.holds}
-    vault = Vault(cloud, places, lambda path: files[path][1], opener_of(state))
+    files = documents(repo)
+    vault, places = vault_of(repo, files, state), places_of(files)
     users = _users({path: document for path, (document, _) in files.items()})
     found = []
     for name in sorted({*places, *users}):

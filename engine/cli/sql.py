@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from automator67.engine.cli.checkout import cloud_name, documents, opener_of, repo_option
+from automator67.engine.cli.checkout import documents, repo_option, vault_of
 from automator67.engine.cli.common import state_option
 
 
@@ -39,13 +39,11 @@ def command(name: str, repo: Path, state: Path, listen: str, certificate: Path |
 
 
 def _document(repo: Path, name: str) -> dict[str, Any]:
-    from difflib import get_close_matches
+    from automator67.schemas.near import near_hint
 
     found = {document.name: document for document, _ in documents(repo).values() if document.kind == "shard"}
     if name not in found:
-        near = get_close_matches(name, found, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise click.ClickException(f"there is no {repo / 'shards' / name}.yaml{hint}")
+        raise click.ClickException(f"there is no {repo / 'shards' / name}.yaml{near_hint(name, found)}")
     value = found[name].value
     if value is None:
         raise click.ClickException(str(found[name].problems[0]))
@@ -54,13 +52,9 @@ def _document(repo: Path, name: str) -> dict[str, Any]:
 
 def _urls(repo: Path, state: Path, document: dict[str, Any]) -> dict[str, str]:
     """Return the secrets that hold urls, opened with the engine's keys, by their names."""
-    from automator67.engine.desired import Origin
     from automator67.engine.secrets.errors import SecretError
-    from automator67.engine.secrets.vault import Vault
 
-    files = documents(repo)
-    places = {name: Origin(path, path) for path, (d, _) in files.items() for name in d.holds}
-    vault = Vault(cloud_name(repo), places, lambda path: files[path][1], opener_of(state))
+    vault = vault_of(repo, documents(repo), state)
     names = [s["url"]["secret"] for s in document["shards"] if isinstance(s.get("url"), dict)]
     try:
         return {name: vault.text(name) for name in names}

@@ -46,11 +46,7 @@ class CloudflareZone:
             body = {"type": record.type, "name": record.name, "content": record.content, "ttl": TTL, "proxied": False}
             self._client.call("POST", self._at(), body={**body, "comment": self._stamp})
         for record in do.remove:
-            try:
-                self._client.call("DELETE", f"{self._at()}/{quote(ours[record], safe='')}", body={})
-            except ApiError as error:
-                if not error.missing:
-                    raise
+            self._client.delete(f"{self._at()}/{quote(ours[record], safe='')}", body={})
         return do
 
     def close(self) -> None:

@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from automator67.engine import durable
+
 AGENT_LIFE = timedelta(hours=24)
 EDGE_LIFE = timedelta(days=365)
 """Proxies read theirs when they start: a new one means that every connection is made anew."""
@@ -82,8 +84,8 @@ class Authority:
             key = ec.generate_private_key(ec.SECP256R1())
             certificate = _self_signed(key, now or datetime.now(UTC))
             # The certificate is written last: without it the pair counts as not made, and is made again.
-            _write_secret(key_file, _key_pem(key, passphrase))
-            _write_secret(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
+            durable.replace(key_file, _key_pem(key, passphrase))
+            durable.replace(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
             return cls(directory, key, certificate)
         try:
             loaded = serialization.load_pem_private_key(key_file.read_bytes(), passphrase)
@@ -111,7 +113,7 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         pem = self._directory / "server.pem"
-        _write_secret(pem, _key_pem(key, None) + certificate.public_bytes(serialization.Encoding.PEM))
+        durable.replace(pem, _key_pem(key, None) + certificate.public_bytes(serialization.Encoding.PEM))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain(pem)
@@ -190,7 +192,7 @@ class Authority:
         known.pop(node, None)
         if at is not None:
             known[node] = at
-        _write_secret(self._directory / "revoked.json", json.dumps(known).encode())
+        durable.replace(self._directory / "revoked.json", json.dumps(known).encode())
 
     def check_renewal(self, certificate_pem: str, csr_pem: str, signature: str, now: datetime) -> Identity:
         """Return who asks for a renewal over a connection without a client certificate (theirs may have expired).
@@ -288,13 +290,3 @@ def _general_name(name: str) -> x509.GeneralName:
 def _key_pem(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None) -> bytes:
     how = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
-
-
-def _write_secret(path: Path, content: bytes) -> None:
-    draft = path.with_suffix(path.suffix + ".tmp")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

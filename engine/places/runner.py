@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from automator67.engine.apis import keeper
 from automator67.engine.places.converge import Shaped, converge, mark_of, same_attempt, units_of
 from automator67.engine.places.protocol import Act, Message, Opened, Place, PlaceError, Seen, Unit
 from automator67.engine.places.report import drifts_of, report
@@ -27,20 +28,11 @@ SETTLE_SECONDS = 0.3
 RETRY_SECONDS = (1.0, 60.0)
 
 
-class Desk(Protocol):
-    """What a runner knows of the engine."""
-
-    def report(self, node: str, message: Mapping[str, Any]) -> None:
-        """Take a full report of a node."""
-
-    def unreachable(self, node: str, why: str) -> None:
-        """Take notice that a node cannot be looked at."""
+class Desk(keeper.Desk, Protocol):
+    """What a runner knows of the engine: what any keeper does, and what is to run."""
 
     def desired(self, node: str) -> tuple[str, Sequence[Message]] | None:
         """Return the revision and the instances that a node should run, None while that is not known."""
-
-    def beat(self) -> float:
-        """Return how many seconds may pass between two reports."""
 
     def opened(self, message: Message) -> Opened:
         """Return the secrets that an instance's message names. Raises PlaceError when they cannot be had."""

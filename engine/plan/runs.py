@@ -93,7 +93,8 @@ def _what_is_due(p: Pass, app: App, job: Job, what: Due, waits: str) -> list[Act
     run = _new(p, app, kind, what.reason, what.at, (), job.timeout)
     match what.what:
         case "run":
-            return [replace(_begin(p, app, run), waits=waits) if waits else _begin(p, app, run)]
+            begun = _begin(p, app, run)
+            return [replace(begun, waits=waits) if waits else begun]
         case "skip":
             skipped = replace(run, state="skipped", ended_at=p.now, detail=what.reason)
             resource = f"app/{app.name}"
@@ -124,7 +125,7 @@ def _standing(p: Pass, app: App, job: Job, runs: Sequence[Run]) -> None:
 
 
 def _new(p: Pass, app: App, kind: Kind, reason: str, due_at: float, command: tuple[str, ...], timeout: float) -> Run:
-    number = 1 + max((r.number for r in p.observed.runs.of(app.name)), default=0)
+    number = p.observed.runs.next_number(app.name)
     return Run(app.name, number, kind, app.rev, p.now, command, timeout, reason, app.origin.blob, due_at)
 
 

@@ -7,7 +7,6 @@ branch moves when all of it is here and is a commit with a tree, so a failed fet
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pygit2
 
+from automator67.engine.durable import sync
 from automator67.engine.remote_errors import BranchMissing, MirrorFailed, RemoteBroken
 from automator67.engine.repo import nearby
 from automator67.engine.repo.address import BadAddress, parse
@@ -172,7 +172,7 @@ class Mirror:
                 self.path.rename(damaged)
             place.rename(self.path)
             self._beside("distrusted").unlink(missing_ok=True)
-            _sync_directory(self.path.parent)
+            sync(self.path.parent)
         finally:
             for left in (place, damaged):
                 shutil.rmtree(left, ignore_errors=True)
@@ -252,11 +252,3 @@ def _is_whole(repository: pygit2.Repository, commit: str) -> bool:
         return isinstance(found, pygit2.Commit) and found.tree is not None
     except (KeyError, pygit2.GitError):
         return False
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,7 +11,6 @@ more, and goes with the next run.
 
 from __future__ import annotations
 
-import os
 import shutil
 import struct
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import pygit2
 
+from automator67.engine.durable import sync
 from automator67.engine.remote_errors import MirrorFailed
 from automator67.engine.repo.exclusive import exclusive
 from automator67.engine.repo.mirror import Mirror
@@ -95,7 +95,7 @@ def repack(path: Path) -> Repacked | None:
         # An index makes a pack visible: it comes last and goes first.
         for file in (new.with_suffix(".pack"), new):
             file.rename(folder / "pack" / file.name)
-        _sync(folder / "pack")
+        sync(folder / "pack")
     finally:
         shutil.rmtree(place, ignore_errors=True)
     for index in old:
@@ -118,7 +118,7 @@ def _write(path: Path, wanted: set[bytes], place: Path) -> Path:
     if len(indexes) != 1 or _object_ids(indexes[0]) != wanted:
         raise ValueError("the new pack lacks objects; the old ones stay")
     for file in place.iterdir():
-        _sync(file)
+        sync(file)
     return indexes[0]
 
 
@@ -164,11 +164,3 @@ def _clear_leftovers(folder: Path) -> None:
         for file in (folder / "pack").glob(f"pack-*{half}"):
             if not file.with_suffix(other).exists():
                 file.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

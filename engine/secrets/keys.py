@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from automator67.engine.durable import sync
 from automator67.engine.secrets.errors import SecretError
 from automator67.schemas.armor import ArmorError
 from automator67.schemas.sealed import PRIVATE, PUBLIC_BYTES, KeyFile, read_key, write_key
@@ -232,7 +233,7 @@ class Keyring:
                         os.link(draft, path)
                 finally:
                     draft.unlink(missing_ok=True)
-                _sync(self.directory)
+                sync(self.directory)
             return path.read_bytes()
         except OSError as error:
             raise SecretError(f"{path} cannot be written: {error.strerror}") from error
@@ -244,11 +245,3 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,6 +11,7 @@ import os
 import secrets
 from pathlib import Path
 
+from automator67.engine.durable import sync
 from automator67.engine.shards.plan.statements import literal
 from automator67.engine.shards.pool import Pool
 
@@ -39,11 +40,11 @@ class Journal:
         # What is done need not be kept: the file starts again with what is open.
         draft = path.with_suffix(".new")
         draft.write_text("".join(f"decided {name}\n" for name in sorted(self._open)), encoding="ascii")
-        _sync(draft)
+        sync(draft)
         os.replace(draft, path)  # noqa: PTH105
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.fsync(self._file)
-        _sync(path.parent)
+        sync(path.parent)
 
     def _read(self) -> set[str]:
         try:
@@ -119,11 +120,3 @@ class Journal:
         """Close the files."""
         os.close(self._file)
         os.close(self._lock)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

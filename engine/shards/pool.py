@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 
 from automator67.engine.shards.layout import Shard
 from automator67.engine.shards.wire import messages as m
@@ -13,16 +12,6 @@ from automator67.engine.shards.wire.backend import Backend, ShardError
 
 WAIT_SECONDS = 30.0
 """How long a statement waits for one of the connections that the shard allows."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What ``automator67.pools`` shows."""
-
-    open: int
-    idle: int
-    waiting: int
-    most: int
 
 
 class Pool:
@@ -102,10 +91,6 @@ class Pool:
             if not turn.done():
                 turn.set_result(None)
                 return
-
-    def counts(self) -> Counts:
-        """Return how busy the pool is."""
-        return Counts(self._open, len(self._idle), len(self._waiting), self.shard.connections)
 
     def close(self) -> None:
         """Close what is idle; what is lent is closed by who has it."""

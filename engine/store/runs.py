@@ -24,6 +24,12 @@ def load_runs(tx: Connection) -> Runs:
     return Runs({app: tuple(mine) for app, mine in found.items()})
 
 
+def find_run(tx: Connection, app: str, number: int) -> Run | None:
+    """Return a run of an app, None where none is remembered."""
+    row = tx.execute(select(runs).where(_one(app, number))).first()
+    return _run(row) if row is not None else None
+
+
 def save_run(tx: Connection, run: Run) -> None:
     """Record a run as it is now; when it is a new one, the oldest that are over are dropped."""
     values = asdict(run) | {"command": json.dumps(run.command)}

@@ -180,7 +180,7 @@ def test_a_containers_volume_is_restored_into_another_apps(cloud: Cloud, s3: S3,
     kept.remove()
     # A pre command that fails makes no snapshot, and the history says why.
     first["volumes"][0]["backup"]["pre"] = ["sh", "-c", "echo no such table; exit 3"]
-    cloud.push({"apps/db.yaml": first})
+    cloud.wait_commit(cloud.push({"apps/db.yaml": first}))
     failed = wait_for("the new words", lambda: run_failed(cloud))
     assert "pre: sh ended with 3: no such table" in failed
     seen = httpx.get(f"http://127.0.0.1:{cloud.web}/api/v1/overview").json()["concerns"]

@@ -194,3 +194,11 @@ def served(standin: StandIn) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+FAULTS: Mapping[str, Callable[[], Exception]] = {
+    **{str(code): lambda code=code: Refused(code) for code in (401, 403, 404, 409, 422, 500)},
+    "429": lambda: Refused(429, headers={"Retry-After": "90"}),
+    "silent": lambda: HungUp(silent=True), "half-open": HungUp,
+}  # fmt: skip
+"""Ways of not being answered, by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from automator67.engine.provisioned import ProvisionedUrls
 from automator67.engine.secrets.keys import Keyring
 from tests.support.contracts import contract
 from tests.support.database_apis import NeonApi, SupabaseApi
-from tests.support.standin import Call, HungUp, Reached, Refused
+from tests.support.standin import FAULTS, Call, HungUp, Reached
 
 WANT = frozenset({"main-s0", "main-s1"})
 
@@ -139,13 +139,6 @@ def test_nothing_is_ever_removed(world: World) -> None:
     provision("home", world.account(), world.urls, frozenset())
     assert len(world.api.names()) == 2
     assert not [c for c in world.api.standin.calls if c.method == "DELETE"]
-
-
-FAULTS: Mapping[str, Callable[[], Exception]] = {
-    **{str(code): lambda code=code: Refused(code) for code in (401, 403, 404, 409, 422, 500)},
-    "429": lambda: Refused(429, headers={"Retry-After": "90"}),
-    "silent": lambda: HungUp(silent=True), "half-open": HungUp,
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FAULTS)

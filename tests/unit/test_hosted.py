@@ -9,7 +9,7 @@ import pytest
 from automator67.engine.apis import client as client_module
 from automator67.engine.places.protocol import PlaceError
 from tests.support.hosted import WORLDS, World, unit
-from tests.support.standin import Call, HungUp, Refused
+from tests.support.standin import FAULTS, Call, HungUp
 
 
 @pytest.fixture(params=sorted(WORLDS))
@@ -131,21 +131,13 @@ def test_a_change_that_was_broken_off_anywhere_is_completed_and_nothing_is_made_
     raise AssertionError("it never ran through")
 
 
-FAULTS = {
-    "401": lambda _: Refused(401), "403": lambda _: Refused(403), "404": lambda _: Refused(404),
-    "409": lambda _: Refused(409), "422": lambda _: Refused(422),
-    "429": lambda _: Refused(429, headers={"Retry-After": "90"}), "500": lambda _: Refused(500),
-    "silent": lambda _: HungUp(silent=True), "half-open": lambda _: HungUp(),
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 def test_an_account_that_does_not_answer_is_not_empty(world: World, fault: str) -> None:
     world.settle(unit())
     before = len(world.api.standin.calls)
 
     def broken(call: Call) -> None:
-        raise FAULTS[fault](call)
+        raise FAULTS[fault]()
 
     world.api.standin.fault = broken
     with pytest.raises(PlaceError) as raised:
@@ -170,7 +162,7 @@ def test_a_write_that_fails_is_not_repeated_blindly_and_says_why_without_secrets
 
     def broken(call: Call) -> None:
         if call.method != "GET":
-            raise FAULTS[fault](call)
+            raise FAULTS[fault]()
 
     world.api.standin.fault = broken
     with pytest.raises(PlaceError) as raised:

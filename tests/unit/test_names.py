@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from automator67.engine.names.wanted import Record, Wanted, changes, shortcoming
 from automator67.engine.observed import NodeState, NodeView, Observed
 from automator67.engine.plan.planner import plan
 from tests.support.name_apis import CloudflareApi, DesecApi
-from tests.support.standin import Call, HungUp, Reached, Refused
+from tests.support.standin import FAULTS, Call, Reached, Refused
 from tests.support.world import app
 
 ONE, TWO, SIX = "203.0.113.1", "203.0.113.2", "2001:db8::6"
@@ -177,13 +177,6 @@ def test_records_of_others_are_never_touched(under: ZoneUnderTest) -> None:
     under.now += 100
     under.zone().follow(Wanted())
     assert under.api.addresses() == {("blog.example.org", "198.51.100.9")}
-
-
-FAULTS: Mapping[str, Callable[[], Exception]] = {
-    **{str(code): lambda code=code: Refused(code) for code in (401, 403, 404, 409, 422, 500)},
-    "429": lambda: Refused(429, headers={"Retry-After": "90"}),
-    "silent": lambda: HungUp(silent=True), "half-open": HungUp,
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FAULTS)

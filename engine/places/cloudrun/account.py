@@ -109,11 +109,7 @@ class CloudRunAccount:
 
     def remove(self, handle: str) -> None:
         """Delete a service."""
-        try:
-            self._client.call("DELETE", self._at(handle))
-        except ApiError as error:
-            if not error.missing:
-                raise
+        self._client.delete(self._at(handle))
 
     def lines(self, service: Service, since: float, tail: int) -> list[Line]:  # noqa: ARG002
         """Google keeps logs in a service of its own."""

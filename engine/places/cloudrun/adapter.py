@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from automator67.engine.apis.client import ApiError, Client
 from automator67.engine.apis.google import ServiceAccount
 from automator67.engine.places.cloudrun.account import PROVIDER, CloudRunAccount
-from automator67.engine.places.hosted.login import Configuration, region_of
-from automator67.engine.places.hosted.place import HostedPlace
-from automator67.engine.places.protocol import Place, PlaceError
+from automator67.engine.places.hosted.opening import opened
+from automator67.engine.places.protocol import Place
 
 REGIONS = {
     "us": "us-central1", "us-east": "us-east1", "us-west": "us-west1", "eu": "europe-west1", "asia": "asia-east1",
@@ -18,11 +16,7 @@ REGIONS = {
 
 def make(name: str, cloud: str, configuration: Hashable) -> Place:
     """Return the place. Raises PlaceError when the node cannot be understood."""
-    assert isinstance(configuration, Configuration)
-    c = configuration
-    region = region_of(c, REGIONS, PROVIDER.name)
-    try:
-        client = Client(PROVIDER, ServiceAccount(c.token), base=c.endpoint)
-    except ApiError as error:
-        raise PlaceError(str(error)) from None
-    return HostedPlace(name, cloud, CloudRunAccount(client, c.account, region), c.room)
+    return opened(
+        name, cloud, configuration, provider=PROVIDER, regions=REGIONS, authorize=ServiceAccount,
+        account=lambda client, region, project: CloudRunAccount(client, project, region),
+    )  # fmt: skip

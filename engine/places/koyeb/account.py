@@ -127,11 +127,7 @@ class KoyebAccount:
         app = self._apps[handle]
         alone = list(self._apps.values()).count(app) == 1
         at = f"/apps/{quote(app, safe='')}" if alone else f"/services/{quote(handle, safe='')}"
-        try:
-            self._client.call("DELETE", at)
-        except ApiError as error:
-            if not error.missing:
-                raise
+        self._client.delete(at)
 
     def lines(self, service: Service, since: float, tail: int) -> list[Line]:
         """Return a page of log lines: the newest, or those that follow a time."""

@@ -156,11 +156,7 @@ class RenderAccount:
     def remove(self, handle: str) -> None:
         """Delete a service."""
         self._details.pop(handle, None)
-        try:
-            self._client.call("DELETE", _at(handle))
-        except ApiError as error:
-            if not error.missing:
-                raise
+        self._client.delete(_at(handle))
 
     def lines(self, service: Service, since: float, tail: int) -> list[Line]:
         """Return a page of log lines: the newest, or those that follow a time."""

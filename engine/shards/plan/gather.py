@@ -28,7 +28,7 @@ def gathered(statement: Statement, tree: exp.Expr, catalog: Catalog, path: Seque
             full = f"{relation.schema}.{relation.name}"
             raise Refused(f"{full} is written with its schema in a query over several shards",
                           f"Write {relation.name} and set search_path.")  # fmt: skip
-    wanted = _columns(statement, tree, distinct.values())
+    wanted = _columns(statement, tree)
     grouped = any(tree.find_all(exp.Group))
     fragments = tuple(
         Fragment(
@@ -48,9 +48,8 @@ def _pulled(catalog: Catalog, relation: Relation) -> bool:
     return table is not None and not table.everywhere
 
 
-def _columns(statement: Statement, tree: exp.Expr, relations: object) -> set[str] | None:
+def _columns(statement: Statement, tree: exp.Expr) -> set[str] | None:
     """Return the names of all columns that may be meant; None when every column may be."""
-    del relations
     stars = [star for star in tree.find_all(exp.Star) if not isinstance(star.parent, exp.Count)]
     joins = list(tree.find_all(exp.Join))
     implied = any(join.args.get("using") or join.method == "NATURAL" for join in joins)

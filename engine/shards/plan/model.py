@@ -88,7 +88,7 @@ class Fan:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """An INSERT of several rows, each to its own shard. ``heads`` and ``tail`` frame the rows of one shard."""
+    """An INSERT of several rows, each to its own shard. ``head`` and ``tail`` frame the rows of one shard."""
 
     reason: str
     head: str
