@@ -1,4 +1,4 @@
-"""Requests lost while an app changes: updates, a drained node, a killed node and a bad revision, under constant load.
+"""Requests lost while an app changes: updates by each strategy, a drained and a killed node, a bad revision.
 
 ``python -m tests.bench.bench_rollout``: two nodes with containers (root, a Docker Engine, wrk), the gateway on one of
 them, 50 connections. Bars: 0 failed requests over updates and a drain; of a killed node at most those in flight on it;
@@ -27,6 +27,9 @@ from tests.support.images import need_busybox
 CONNECTIONS = 50
 SECONDS = 30
 DEADLINE = 8.0
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "rolling": {}, "blue-green": {}, "canary": {"share": 34, "promote_after": "3s"},
+}  # fmt: skip
 
 
 class Load(NamedTuple):
@@ -59,22 +62,24 @@ def main() -> int:
         cloud.wait_app("web", lambda s: s.sync == "synced" and s.health == "healthy", 60)
         port = wait_for("the gateway", lambda: _port(cloud))
         wait_for("an answer", lambda: _load(port, 1, 1).failed == 0)
-        good = [_updates(cloud, port), _bad(cloud, port), _drained(cloud, port), _killed(cloud, port)]
+        updates = [_updates(cloud, port, strategy) for strategy in STRATEGIES]
+        good = [*updates, _bad(cloud, port), _drained(cloud, port), _killed(cloud, port)]
     return 0 if all(good) else 1
 
 
-def _updates(cloud: Cloud, port: int) -> bool:
+def _updates(cloud: Cloud, port: int, strategy: str) -> bool:
     done = 0
+    update = {"strategy": strategy, "healthy_for": "1s", "deadline": f"{DEADLINE:g}s"} | STRATEGIES[strategy]
 
     def change(stop: Callable[[], bool]) -> None:
         nonlocal done
         while not stop():
-            commit = cloud.push({"apps/web.yaml": app(f"update {done}")}, "update")
+            commit = cloud.push({"apps/web.yaml": app(f"{strategy} {done}", update=update)}, "update")
             cloud.wait_commit(commit, seconds=90)
             done += 1
 
     load = _during(port, SECONDS, change)
-    print(f"updates    {done} of 3 copies: {_text(load)} (bar 0)")
+    print(f"{strategy:10} {done} updates of 3 copies: {_text(load)} (bar 0)")
     return load.failed == 0 and done > 0
 
 

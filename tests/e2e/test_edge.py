@@ -17,6 +17,7 @@ import argon2
 import pytest
 
 from automator67.engine.nodes.certificates import Authority
+from tests.support import http3
 from tests.support.edge import Backend, EdgeUnderTest
 from tests.support.streams import StreamBackend, accept_key, send_frame
 
@@ -240,6 +241,14 @@ def test_http_2_is_spoken_and_http_3_is_offered(site: Site) -> None:
     ).stdout  # fmt: skip
     assert found.endswith("\n2")
     assert re.search(rf'alt-svc: h3=":{port}"', found)
+
+
+def test_http_3_is_answered_by_the_same_app(site: Site) -> None:
+    answer = http3.get(site.edge.status["https"], "web.test", "/by/quic?a=b", site.edge.authority.pem)
+    assert answer == (200, b"web GET /by/quic?a=b 0")
+    assert http3.get(site.edge.status["https"], "paths.test", "/locked", site.edge.authority.pem).status == 401
+    with pytest.raises(ConnectionError):
+        http3.get(site.edge.status["https"], "nobody.test", "/", site.edge.authority.pem)
 
 
 def test_the_edge_s_own_questions_are_answered_to_nobody_else(site: Site) -> None:
