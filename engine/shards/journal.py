@@ -1,7 +1,8 @@
 """Remembers which transactions over several shards are committed, so that a restart finishes what a crash cut off.
 
 A transaction is prepared on each shard first. Then one line is written here and forced to disk: that is the commit.
-After a restart prepared transactions with a line are committed, those without are rolled back.
+After a restart prepared transactions with a line are committed, those without are rolled back. A journal has an
+identity, which is part of the names of its transactions: those of another journal are another router's to decide.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ class Journal:
 
     def __init__(self, path: Path, database: str) -> None:
         self._path = path
-        self._prefix = f"a67-{database}-"
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # The journal itself is replaced below, so the lock is on a file that stays.
         self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -36,30 +36,37 @@ class Journal:
             raise JournalInUse(f"another router serves {database} from {path.parent}") from None
         self._live: set[str] = set()
         self._left = False
-        self._open = self._read()
+        self._id, self._open = self._read()
+        self._prefix = f"a67-{database}-{self._id}-"
         # What is done need not be kept: the file starts again with what is open.
         draft = path.with_suffix(".new")
-        draft.write_text("".join(f"decided {name}\n" for name in sorted(self._open)), encoding="ascii")
+        kept = [f"journal {self._id}\n", *(f"decided {name}\n" for name in sorted(self._open))]
+        draft.write_text("".join(kept), encoding="ascii")
         sync(draft)
         os.replace(draft, path)  # noqa: PTH105
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.fsync(self._file)
         sync(path.parent)
 
-    def _read(self) -> set[str]:
+    def _read(self) -> tuple[str, set[str]]:
+        """Return the identity, a new one for a new journal, and the transactions that are decided and not done."""
         try:
             lines = self._path.read_text(encoding="ascii", errors="replace").splitlines(keepends=True)
         except FileNotFoundError:
-            return set()
-        found: set[str] = set()
+            lines = []
+        identity, found = secrets.token_hex(4), set[str]()
         for line in lines:
             # A line without its end was never forced to disk, so nothing was committed by it.
             word, _, name = line.removesuffix("\n").partition(" ")
-            if line.endswith("\n") and word == "decided":
+            if not line.endswith("\n"):
+                break
+            if word == "journal":
+                identity = name
+            elif word == "decided":
                 found.add(name)
-            elif line.endswith("\n") and word == "done":
+            elif word == "done":
                 found.discard(name)
-        return found
+        return identity, found
 
     def begin(self) -> str:
         """Return a name for a transaction that is about to be prepared on several shards.
@@ -98,9 +105,9 @@ class Journal:
         for pool in pools:
             backend = await pool.take()
             try:
-                pattern = literal(self._prefix + "%")
                 found = await backend.run(
-                    f"SELECT gid FROM pg_prepared_xacts WHERE gid LIKE {pattern} AND database = current_database()"  # noqa: S608
+                    "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() "  # noqa: S608
+                    f"AND starts_with(gid, {literal(self._prefix)})"
                 )
                 for row in found.rows:
                     name = str(row[0]).rpartition("-")[0]
@@ -115,6 +122,22 @@ class Journal:
             self.done(name)
         self._left = False
         return finished
+
+    async def strangers(self, pools: list[Pool], seconds: float = 60) -> list[str]:
+        """Return the names of transactions that other routers left prepared ``seconds`` ago. Raises ShardError."""
+        found: list[str] = []
+        for pool in pools:
+            backend = await pool.take()
+            try:
+                answer = await backend.run(
+                    "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() "  # noqa: S608
+                    f"AND starts_with(gid, 'a67-') AND NOT starts_with(gid, {literal(self._prefix)}) "
+                    f"AND prepared < now() - make_interval(secs => {float(seconds)}) ORDER BY gid"
+                )
+            finally:
+                pool.give(backend)
+            found += [str(row[0]) for row in answer.rows]
+        return found
 
     def close(self) -> None:
         """Close the files."""

@@ -66,6 +66,8 @@ class Router:
         finished = await self.journal.recover(self.pools)
         if finished:
             log.warning("finished %d transactions that an earlier process had left prepared", finished)
+        for name in await self.journal.strangers(self.pools):
+            log.warning("%s holds locks: another router prepared it; only its journal knows whether to commit", name)
         await self.refresh()
 
     async def refresh(self) -> None:

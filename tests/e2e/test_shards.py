@@ -306,16 +306,24 @@ def test_a_crash_between_prepare_and_commit_is_finished_at_the_start(server: str
         for n, url in enumerate(urls):
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute("CREATE TABLE t (k int)")
-                for name, value in (("a67-shop-decided", 1), ("a67-shop-undecided", 2)):
+                for name, value in (("a67-shop-feed-x", 1), ("a67-shop-feed-y", 2), ("a67-shop-beef-z", 3)):
                     connection.execute("BEGIN")
                     connection.execute(f"INSERT INTO t VALUES ({value})")
                     connection.execute(f"PREPARE TRANSACTION '{name}-{n}'")
-        (tmp_path / "journal").write_text("decided a67-shop-decided\ndecided a67-shop-undeci")
+        (tmp_path / "journal").write_text("journal feed\ndecided a67-shop-feed-x\ndecided a67-shop-feed-")
         running = Running(document, tmp_path / "journal")
         try:
             with psycopg.connect(running.url, autocommit=True) as connection:
                 assert connection.execute("SELECT k FROM t").fetchall() == [(1,), (1,)]
-                assert connection.execute("SELECT count(*) FROM pg_prepared_xacts").fetchone() == (0,)
+            router = running.router
+            left = asyncio.run_coroutine_threadsafe(router.journal.strangers(router.pools, 0), running.loop)
+            assert left.result(20) == ["a67-shop-beef-z-0", "a67-shop-beef-z-1"]
+            for n, url in enumerate(urls):
+                with psycopg.connect(url, autocommit=True) as connection:
+                    # The third is another router's, which alone knows whether it is committed.
+                    gids = connection.execute("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")
+                    assert gids.fetchall() == [(f"a67-shop-beef-z-{n}",)]
+                    connection.execute(f"ROLLBACK PREPARED 'a67-shop-beef-z-{n}'")
         finally:
             running.stop()
 
