@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from automator67.engine.apis.client import ApiError
 from automator67.engine.databases.provisioner import Provisioner
 from automator67.engine.desired import Desired
 from automator67.engine.names.registrar import Registrar
+from automator67.engine.names.worker import FarSite
 from automator67.engine.observed import NodeView
 from automator67.engine.place_desk import PlaceDesk
 from automator67.engine.places.fleet import Fleet
@@ -30,10 +31,10 @@ class Outside:
         urls = ProvisionedUrls(state / "databases", keyring, cloud, learn)
         self._provisioner = Provisioner(desk, urls, keyring.database_password)
 
-    def follow(self, desired: Desired, views: Mapping[str, NodeView]) -> None:
-        """Let all of it follow a commit, and nodes as they are judged now."""
+    def follow(self, desired: Desired, views: Mapping[str, NodeView], far: Sequence[FarSite]) -> None:
+        """Let all of it follow a commit, nodes as they are judged now, and copies that providers run."""
         self.fleet.follow(desired.settings.name, desired.nodes, self._desk.secret)
-        self._registrar.follow(desired, views, self._secret)
+        self._registrar.follow(desired, views, far, self._secret)
         self._provisioner.follow(desired, self._secret)
 
     def _secret(self, name: str) -> bytes:

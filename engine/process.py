@@ -167,7 +167,7 @@ class Engine:
         fetch = take_deliveries(self._inbox, self._store, now) > 0 or fetch
         outcome = self._reconciler.once(now, fetch=fetch)
         if (desired := self._reconciler.desired) is not None:
-            self._outside.follow(desired, self._views())
+            self._outside.follow(desired, self._views(), self._reconciler.far)
         if self._reconciler.settled is not None:
             self._origins.note(self._reconciler.settled, self._reconciler.intents())
             self._events.call_soon_threadsafe(self._origins.work, self._reconciler.settled)

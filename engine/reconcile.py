@@ -20,9 +20,11 @@ from automator67.engine.apps.routes import edges
 from automator67.engine.apps.traffic import Share, traffic
 from automator67.engine.copies import LOST_STATES, Copy, join
 from automator67.engine.desired import App, Desired
+from automator67.engine.far import far_sites
 from automator67.engine.instances import desired_instances, place_part
 from automator67.engine.job_times import moments
 from automator67.engine.maintenance import in_force, next_change
+from automator67.engine.names.worker import FarSite
 from automator67.engine.nodes.registry import Registry
 from automator67.engine.observed import Assignment, NodeView, Observed
 from automator67.engine.plan.planner import plan
@@ -90,6 +92,8 @@ class Reconciler:
         self.settled: Desired | None = None
         """The same with what its names mean: commits of sources, digests of images."""
         self._delivery = Delivery()
+        self.far: tuple[FarSite, ...] = ()
+        """Who takes which names at providers, as the last pass has found."""
         self.vault: Vault | None = None
         """Its secrets."""
 
@@ -264,6 +268,7 @@ class Reconciler:
 
         nodes = [name for name, view in observed.nodes.items() if view.reported]
         routes = edges(desired, observed.nodes, copies, shares, self._opened)
+        self.far = far_sites(desired, observed.nodes, copies, shares)
         self._delivery.begin()
         for node, instances in desired_instances(observed.assignments, nodes, app_of, seal, observed.runs).items():
             alive = observed.nodes[node].state not in LOST_STATES

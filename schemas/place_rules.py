@@ -45,5 +45,7 @@ def _provider(value: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("relation", ("domain",), "DuckDNS holds only names below duckdns.org", "write NAME.duckdns.org")
     if kind in HOSTED_KINDS | NAME_KINDS and "token" not in value:
         yield Finding("relation", (), f"an account of kind {kind} needs a token", "write token: {secret: NAME}")
+    if "worker" in value and kind != "cloudflare":
+        yield Finding("contradiction", ("worker",), "only Cloudflare has Workers", "remove worker")
     if kind == "cloudrun" and "account" not in value:
         yield Finding("relation", (), "Cloud Run needs a project", "write account: PROJECT-ID")

@@ -74,5 +74,7 @@ if have chromium; then export A67_REQUIRE_BROWSER=1; else skipped "tests in a br
 [ "$(id -u)" = 0 ] || skipped "tests that need root: full disks, other users, a private Docker Engine"
 
 make --no-print-directory .venv/.test
+.venv/bin/npm install --prefix .venv --no-save --silent workerd@1.20261117.1 </dev/null >/dev/null ||
+  skipped "the Worker in its real runtime: npm could not install workerd"
 # Most tests wait for something most of the time: three at a time, a file's tests by the same process.
 .venv/bin/python -m pytest -n 3 --dist loadfile "$@"

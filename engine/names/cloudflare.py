@@ -6,12 +6,14 @@ Ours are the records whose comment has our stamp.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 from automator67.engine.apis.client import ApiError, Client, Provider
 from automator67.engine.apis.limits import Limit
-from automator67.engine.names.wanted import TTL, Changes, Record, Wanted, changes
+from automator67.engine.names.cloudflare_worker import WorkerOfZone
+from automator67.engine.names.wanted import NOWHERE, TTL, Changes, Record, Wanted, changes
 
 PROVIDER = Provider(
     "Cloudflare",
@@ -31,6 +33,7 @@ class CloudflareZone:
         self._client, self._zone = client, zone
         self._stamp = f"automator67:{cloud}"
         self._id = ""
+        self._worker: WorkerOfZone | None = None
 
     def follow(self, want: Wanted) -> Changes:
         """Bring the zone to what is wanted; return what was done. Raises ApiError."""
@@ -41,17 +44,29 @@ class CloudflareZone:
             elif seen.get("type") in _ADDRESSES:
                 others.add(str(seen["name"]))
         do = changes(want, ours, others)
+        if want.worker is not None:
+            # Before the first name leads to it.
+            do = replace(do, worker=self._its_worker().follow(want.worker))
         # What is new first: a name is never without an address.
         for record in do.add:
-            body = {"type": record.type, "name": record.name, "content": record.content, "ttl": TTL, "proxied": False}
-            self._client.call("POST", self._at(), body={**body, "comment": self._stamp})
+            by_us = record.content == NOWHERE
+            body = {"type": record.type, "name": record.name, "content": record.content, "proxied": by_us}
+            # What Cloudflare answers for itself has no TTL but its own, written as 1.
+            self._client.call("POST", self._at(), body={**body, "ttl": 1 if by_us else TTL, "comment": self._stamp})
         for record in do.remove:
             self._client.delete(f"{self._at()}/{quote(ours[record], safe='')}", body={})
+        if want.worker is None and any(r.content == NOWHERE for r in ours):
+            do = replace(do, worker=self._its_worker().remove())
         return do
 
     def close(self) -> None:
         """Let go of the connection."""
         self._client.close()
+
+    def _its_worker(self) -> WorkerOfZone:
+        self._at()
+        assert self._worker is not None
+        return self._worker
 
     def _at(self) -> str:
         if not self._id:
@@ -59,6 +74,8 @@ class CloudflareZone:
             if not found:
                 raise ApiError(f"Cloudflare: the token opens no zone {self._zone}")
             self._id = str(found[0]["id"])
+            account = str(found[0].get("account", {}).get("id", ""))
+            self._worker = WorkerOfZone(self._client, self._stamp, account, self._id, self._zone)
         return f"/zones/{self._id}/dns_records"
 
     def _records(self) -> Iterator[Mapping[str, Any]]:

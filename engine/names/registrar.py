@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from automator67.engine.names.desec import DesecZone
 from automator67.engine.names.duckdns import PROVIDER as DUCKDNS
 from automator67.engine.names.duckdns import DuckDnsName
 from automator67.engine.names.wanted import KINDS, Changes, Wanted, wanted
+from automator67.engine.names.worker import FarSite
 from automator67.engine.observed import NodeView
 
 log = logging.getLogger("automator67.names")
@@ -39,15 +40,22 @@ class Registrar:
     def __init__(self, desk: Desk) -> None:
         self._keepers: Keepers[Wanted] = Keepers(desk, _keeper_for(desk))
 
-    def follow(self, desired: Desired, views: Mapping[str, NodeView], secret: Callable[[str], bytes]) -> None:
-        """Follow a commit, and gateways as they are judged now.
+    def follow(
+        self,
+        desired: Desired,
+        views: Mapping[str, NodeView],
+        far: Sequence[FarSite],
+        secret: Callable[[str], bytes],
+    ) -> None:
+        """Follow a commit, gateways as they are judged now, and copies at providers.
 
         ``secret`` returns the value of a secret by its name, or raises ApiError.
         """
         nodes = {name: node for name, node in desired.nodes.items() if node.kind in KINDS}
         self._keepers.only(set(nodes))
         for name, node in nodes.items():
-            want = wanted(str(node.document["domain"]), desired, views)
+            by_worker = far if node.document.get("worker") else None
+            want = wanted(str(node.document["domain"]), desired, views, by_worker)
             self._keepers.keep(name, partial(_configuration, desired.settings.name, node, secret), want)
 
     def close(self) -> None:
@@ -75,6 +83,8 @@ def keep(name: str, zone: Zone, want: Wanted) -> Done:
     for verb, records in (("added", did.add), ("removed", did.remove)):
         for record in records:
             log.info("%s: %s %s %s %s", name, verb, record.name, record.type, record.content)
+    if did.worker:
+        log.info("%s: the Worker is %s", name, did.worker)
     foreign = (f"{host} has records that are not ours: they are left as they are" for host in did.foreign)
     return Done((*want.troubles, *foreign))
 

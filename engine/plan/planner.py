@@ -57,7 +57,7 @@ def plan(desired: Desired, observed: Observed, now: float) -> Plan:
 def _doubts(desired: Desired, now: float) -> tuple[str, ...]:
     """Return what is to be said of providers that nodes rely on: old facts, and what they cannot do."""
     found = {doubt(node.tier, now) for node in desired.nodes.values() if node.tier is not None}
-    found |= {shortcomings(node) for node in desired.nodes.values()}
+    found |= {shortcomings(node, desired) for node in desired.nodes.values()}
     return tuple(sorted(text for text in found if text))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from automator67.engine.names.wanted import NOWHERE
 from automator67.engine.nodes.certificates import Authority
 from tests.support.cloud import Cloud, wait_for
 from tests.support.database_apis import NeonApi
@@ -65,7 +66,7 @@ class World:
         }  # fmt: skip
         settings = {"automator67.yaml": {"name": self.cloud.name, "heartbeat": beat}}
         nodes["nodes/dns.yaml"] = {
-            "kind": "cloudflare", "token": {"secret": "dns"}, "domain": "blog.test",
+            "kind": "cloudflare", "token": {"secret": "dns"}, "domain": "blog.test", "worker": True,
             "endpoint": f"{endpoints['dns']}/client/v4",
         }  # fmt: skip
         nodes["nodes/neon1.yaml"] = {
@@ -184,6 +185,18 @@ def test_losing_a_provider_moves_its_apps_and_the_url_keeps_answering(world: Wor
     for name in set(ACCOUNTS) - {lost}:
         assert list(world.apis[name].images().values()) == ["docker.io/ana/blog:2"]
         assert not world.apis[name].standin.broken
+
+
+def test_without_a_gateway_the_name_leads_to_a_worker_that_knows_the_copies(world: World) -> None:
+    world.cloud.push({"nodes/one.yaml": {"address": "127.0.0.1"}}, "no gateway")
+    wait_for("the record", lambda: world.names.addresses() == {("blog.test", NOWHERE)})
+    assert {r["pattern"] for r in world.names.routes.values()} == {"blog.test/*"}
+    (script,) = world.names.scripts.values()
+    told = script.modules["sites.mjs"]
+    known = {name for name, url in world.urls.items() if url.remote in told}
+    assert len(known) == 2
+    assert known < world.where(), "the lost provider's copy takes no requests"
+    assert not world.names.standin.broken
 
 
 def _gone(call: Call) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,10 +23,11 @@ from automator67.engine.names.desec import DesecZone
 from automator67.engine.names.duckdns import PROVIDER as DUCKDNS
 from automator67.engine.names.duckdns import DuckDnsName
 from automator67.engine.names.registrar import Zone, keep
-from automator67.engine.names.wanted import Record, Wanted, changes, shortcomings, wanted
+from automator67.engine.names.wanted import NOWHERE, Record, Wanted, changes, shortcomings, wanted
+from automator67.engine.names.worker import FarSite, worker
 from automator67.engine.observed import NodeState, NodeView, Observed
 from automator67.engine.plan.planner import plan
-from tests.support.name_apis import CloudflareApi, DesecApi
+from tests.support.name_apis import CloudflareApi, DesecApi, Script
 from tests.support.standin import FAULTS, Call, Reached, Refused
 from tests.support.world import app
 
@@ -112,7 +114,11 @@ def test_a_plan_says_what_providers_of_names_cannot_do() -> None:
     assert len(said) == 2
     assert any("no TTL below an hour" in text for text in said)
     assert any("one address" in text for text in said)
-    assert not shortcomings(nodes["cloudflare"])
+    assert not shortcomings(nodes["cloudflare"], cloud())
+    router = Node("names", Origin("", ""), kind="cloudflare", document={"domain": "example.org", "worker": True})
+    locked = Desired("c" * 40, apps={"a": app("a", port=80, sites=(Site("b.example.org"),), allow=("192.0.2.0/24",))})
+    assert "a answer 403" in shortcomings(router, locked)
+    assert not shortcomings(router, cloud())
 
 
 class ZoneUnderTest:
@@ -201,6 +207,91 @@ def test_a_provider_that_does_not_answer_changes_nothing_and_is_told(
     under.now += 100
     zone.follow(want(TWO))
     assert under.api.addresses() == {("blog.example.org", TWO)}
+
+
+SITES = [FarSite("blog.example.org", awake=("blog.onrender.com:443",)), FarSite("old.example.org", redirect="b.org")]
+
+
+@pytest.fixture
+def cloudflare(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(client_module, "PAUSES", (0.0, 0.0))
+    one = ZoneUnderTest("cloudflare")
+    yield one
+    assert not one.api.standin.broken
+
+
+def by_worker(*sites: FarSite) -> Wanted:
+    return Wanted(frozenset(Record(s.host, "AAAA", NOWHERE) for s in sites), worker=worker(sites))
+
+
+def test_a_name_goes_to_the_worker_while_no_gateway_can_take_it() -> None:
+    desired, far = cloud(gateway("g1", ONE)), [FarSite("blog.example.org"), FarSite("blog.example.com")]
+    up = wanted("example.org", desired, seen(g1="healthy"), far)
+    down = wanted("example.org", desired, seen(g1="unavailable"), far)
+    assert up.records == {Record("blog.example.org", "A", ONE)}
+    assert down.records == {Record("blog.example.org", "AAAA", NOWHERE)}
+    assert not down.kept
+    assert up.worker == down.worker == worker(far[:1])
+
+
+def test_the_worker_and_its_routes_follow_and_are_only_read_when_they_are_as_they_should_be(
+    cloudflare: ZoneUnderTest,
+) -> None:
+    api, zone = cloudflare.api, cloudflare.zone()
+    assert zone.follow(by_worker(*SITES)).worker == "new"
+    (script,) = api.scripts.values()
+    assert "blog.onrender.com:443" in script.modules["sites.mjs"]
+    assert {r["pattern"] for r in api.routes.values()} == {"blog.example.org/*", "old.example.org/*"}
+    assert {(r["name"], r["content"], r["proxied"]) for r in api.records.values()} == {
+        ("blog.example.org", NOWHERE, True), ("old.example.org", NOWHERE, True),
+    }  # fmt: skip
+    writes = len(api.standin.writes())
+    assert cloudflare.zone().follow(by_worker(*SITES)).worker == ""
+    assert len(api.standin.writes()) == writes
+    assert zone.follow(by_worker(replace(SITES[0], awake=("blog.koyeb.app:443",)))).worker == "changed"
+    assert len(api.scripts) == 1
+    assert {r["pattern"] for r in api.routes.values()} == {"blog.example.org/*"}
+    assert cloudflare.zone().follow(want(ONE)).worker == "removed"
+    assert (api.scripts, api.routes, api.addresses()) == ({}, {}, {("blog.example.org", ONE)})
+
+
+def test_a_worker_and_a_route_that_are_not_ours_stay(cloudflare: ZoneUnderTest) -> None:
+    api = cloudflare.api
+    api.scripts["theirs"] = Script({}, [])
+    api.routes["1" * 32] = {"id": "1" * 32, "pattern": "blog.example.org/*", "script": "theirs"}
+    with pytest.raises(ApiError, match=r"blog\.example\.org/\* goes to another Worker"):
+        cloudflare.zone().follow(by_worker(*SITES))
+    assert api.routes["1" * 32]["script"] == "theirs"
+    (name,) = set(api.scripts) - {"theirs"}
+    api.scripts[name].tags = ["somebody"]
+    with pytest.raises(ApiError, match="is not ours"):
+        cloudflare.zone().follow(by_worker(*SITES))
+    cloudflare.zone().follow(want(ONE))
+    assert name in api.scripts
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_worker_is_finished_after_a_fault_at_any_call(cloudflare: ZoneUnderTest, fault: str) -> None:
+    api = cloudflare.api
+    for nth in range(1, 9):
+        cloudflare.now += 1000
+        calls = [0]
+
+        def broken(_: Call, nth: int = nth, calls: list[int] = calls) -> None:
+            calls[0] += 1
+            if calls[0] == nth:
+                raise FAULTS[fault]()
+
+        api.standin.fault = broken
+        site = FarSite("blog.example.org", awake=(f"n{nth}.example.com:443",))
+        with contextlib.suppress(ApiError):
+            cloudflare.zone().follow(by_worker(site))
+        api.standin.fault = lambda _: None
+        cloudflare.now += 1000
+        cloudflare.zone().follow(by_worker(site))
+        (script,) = api.scripts.values()
+        assert f"n{nth}.example.com" in script.modules["sites.mjs"]
+        assert api.addresses() == {("blog.example.org", NOWHERE)}
 
 
 def test_duckdns_is_told_an_address_once_and_keeps_it_while_it_is_good() -> None:
