@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from automator67.engine.apis.client import ApiError
+from automator67.engine.breaker import Breakers
 from automator67.engine.databases.provisioner import Provisioner
 from automator67.engine.desired import Desired
 from automator67.engine.names.registrar import Registrar
@@ -23,13 +24,21 @@ Learn = Callable[[str, bytes], None]
 class Outside:
     """Places by ``fleet``, and the zones; used from the thread of the passes."""
 
-    def __init__(self, desk: PlaceDesk, keyring: Keyring, state: Path, cloud: Callable[[], str], learn: Learn) -> None:
+    def __init__(
+        self,
+        desk: PlaceDesk,
+        breakers: Breakers,
+        keyring: Keyring,
+        state: Path,
+        cloud: Callable[[], str],
+        learn: Learn,
+    ) -> None:
         """``learn(name, value)`` is told what must never be shown."""
         self._desk = desk
-        self.fleet = Fleet(desk)
-        self._registrar = Registrar(desk)
+        self.fleet = Fleet(desk, breakers)
+        self._registrar = Registrar(desk, breakers)
         urls = ProvisionedUrls(state / "databases", keyring, cloud, learn)
-        self._provisioner = Provisioner(desk, urls, keyring.database_password)
+        self._provisioner = Provisioner(desk, breakers, urls, keyring.database_password)
 
     def follow(self, desired: Desired, views: Mapping[str, NodeView], far: Sequence[FarSite]) -> None:
         """Let all of it follow a commit, nodes as they are judged now, and copies that providers run."""

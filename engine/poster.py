@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 
+from automator67.engine.breaker import Breaker
 from automator67.engine.clock import steady_now
 from automator67.engine.forges.choose import reporter_for
 from automator67.engine.forges.outbox import deliver, next_due
@@ -22,9 +23,12 @@ LONGEST_SLEEP = 60.0
 class Poster:
     """The thread that posts commit statuses to the forge, or as git notes to a plain remote."""
 
-    def __init__(self, store: Store, options: Options, mirror: Mirror) -> None:
+    def __init__(self, store: Store, options: Options, mirror: Mirror, breaker: Breaker) -> None:
+        """``breaker`` stands before the forge."""
         self._store = store
-        self._reporter = reporter_for(options.repository, options.forge_token, NoteRef(mirror), api=options.forge_url)
+        self._reporter = reporter_for(
+            options.repository, options.forge_token, NoteRef(mirror), breaker, api=options.forge_url
+        )
         self._random = random.Random()  # noqa: S311
         self._wanted = threading.Event()
         self._stopping = False

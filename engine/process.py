@@ -16,6 +16,8 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from automator67.engine.app_exec import Command, Person, app_exec
 from automator67.engine.app_logs import app_logs, log_query
 from automator67.engine.audit import audit_into
+from automator67.engine.breaker import Breakers
+from automator67.engine.chronicle import Chronicle
 from automator67.engine.clock import steady_now
 from automator67.engine.control import Actions, Control, ControlError
 from automator67.engine.control_exec import exec_handler
@@ -92,14 +94,22 @@ class Engine:
         )  # fmt: skip
         self._reconciler = Reconciler(store, self._source, self._registry, started=steady_now(), store_lost=older,
                                       redact=self._redactor.text, settle=self._origins.settle)  # fmt: skip
-        self._poster = Poster(store, options, self._source.mirror)
-        self._pulls = pull_desk(options, store, self._source.mirror, name=self._cloud, told=self._poster.wake)
+        self._breakers = Breakers()
+        self._chronicle = Chronicle(store, self._breakers, options.state / "sql", steady_now, self._redactor.text)
+        # Held here, since statuses and comments go to the same forge.
+        self._forge = self._breakers.before("forge", "the forge")
+        self._poster = Poster(store, options, self._source.mirror, self._forge)
+        self._pulls = pull_desk(
+            options, store, self._source.mirror, self._forge, name=self._cloud, told=self._poster.wake
+        )
         self._inbox = Inbox(options.state / "inbox")
         self._desk = PlaceDesk(
             self._registry, lambda: self._reconciler.vault, lambda why: self._loop.request(why), self._redacted,
             self._heartbeat,
         )  # fmt: skip
-        self._outside = Outside(self._desk, self._keyring, options.state, self._cloud, self._redactor.learn)
+        self._outside = Outside(
+            self._desk, self._breakers, self._keyring, options.state, self._cloud, self._redactor.learn
+        )
         self._place_tasks = PlaceTasks(self._broker, self._outside.fleet.place, self._redacted)
         self._volumes = VolumeDesk(
             store, self._broker, self._keyring, self._redactor, vault=lambda: self._reconciler.vault,
@@ -204,6 +214,7 @@ class Engine:
         try:
             await asyncio.to_thread(self._registry.flush)
             await self._volumes.tick()
+            await asyncio.to_thread(self._chronicle.tick)
             if self._looked - self._noted >= NOTE_SECONDS or not self._noted:
                 await asyncio.to_thread(self._note, self._looked)
         except StoreUnavailable as error:

@@ -15,6 +15,7 @@ from functools import partial
 from sqlalchemy import Row, delete, insert, select, update
 
 from automator67.engine.apis.client import ApiError
+from automator67.engine.breaker import Breaker
 from automator67.engine.clock import steady_now
 from automator67.engine.forges.choose import reviews_for
 from automator67.engine.forges.outbox import want
@@ -180,11 +181,14 @@ class PullDesk:
 
 
 def pull_desk(
-    options: Options, store: Store, mirror: Mirror, *, name: Callable[[], str], told: Callable[[], None]
-) -> PullDesk:
-    """Return the desk of the config repository's pull requests. Raises SourceError for a forge that may not be used."""
+    options: Options, store: Store, mirror: Mirror, breaker: Breaker, *,
+    name: Callable[[], str], told: Callable[[], None],
+) -> PullDesk:  # fmt: skip
+    """Return the desk of the config repository's pull requests, with a breaker before the forge.
+
+    Raises SourceError for a forge that may not be used."""
     try:
-        reviews = reviews_for(options.repository, options.forge_token, api=options.forge_url)
+        reviews = reviews_for(options.repository, options.forge_token, breaker, api=options.forge_url)
     except ApiError as error:
         raise SourceError(str(error)) from None
     proposals = Proposals(options.state / "proposals", mirror)

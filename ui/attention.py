@@ -23,7 +23,10 @@ class Concern:
 
 def concerns(seen: Overview, now: float) -> tuple[Concern, ...]:
     """Return what needs attention, worst first, in a stable order."""
-    found = [*_engine(seen, now), *_commits(seen.commits), *_nodes(seen), *_apps(seen.apps), *_volumes(seen.volumes)]
+    found = [
+        *_engine(seen, now), *_outside(seen), *_commits(seen.commits), *_nodes(seen), *_apps(seen.apps),
+        *_volumes(seen.volumes),
+    ]  # fmt: skip
     return tuple(sorted(found, key=lambda c: rank(c.tone)))
 
 
@@ -53,6 +56,16 @@ def _engine(seen: Overview, now: float) -> Iterator[Concern]:
     if seen.engine.reconciled_at and now - seen.engine.reconciled_at > SILENT_SECONDS:
         minutes = int((now - seen.engine.reconciled_at) // 60)
         yield Concern("bad", f"The engine has not looked for {minutes} minutes", "is it running?")
+
+
+def _outside(seen: Overview) -> Iterator[Concern]:
+    down = {f"node/{n.name}" for n in seen.nodes if tone("node", n.state) in ("bad", "warn")}
+    for left in seen.left_alone:
+        # A node that is known to be down says so itself.
+        if left.name not in down:
+            name = left.name.removeprefix("node/")
+            resource = left.name if name != left.name else ""
+            yield Concern("warn", f"{name} is left alone, since it fails", left.why, resource)
 
 
 def _commits(commits: tuple[Commit, ...]) -> Iterator[Concern]:

@@ -227,6 +227,15 @@ class Engine:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """Somebody outside who fails and is not called before ``until``; ``name`` is ``node/NAME`` or ``forge``."""
+
+    name: str
+    until: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything the first page shows."""
 
@@ -236,6 +245,7 @@ class Overview:
     commits: tuple[Commit, ...] = ()
     events: tuple[Event, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    left_alone: tuple[LeftAlone, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, select
 
+from automator67.engine.store.breakers import standings
 from automator67.engine.store.tables import actions, app_states, commits, events, holds, meta, nodes, posts, revisions
 from automator67.engine.store.volumes import load_volumes
 from automator67.ui import reading
@@ -17,6 +18,7 @@ from automator67.ui.model import (
     CommitDetail,
     Engine,
     Event,
+    LeftAlone,
     Node,
     NodeDetail,
     Overview,
@@ -41,6 +43,7 @@ def overview(tx: Connection) -> Overview:
         commits=_commits(tx, newest),
         events=_events(tx, select(events).limit(EVENTS)),
         volumes=_volumes(tx),
+        left_alone=tuple(LeftAlone(s.name, s.until, s.why) for s in standings(tx) if s.phase != "closed"),
     )
 
 

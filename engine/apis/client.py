@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from automator67.engine.apis.limits import Allowance, Limit
+from automator67.engine.breaker import Breaker, BreakerOpen
 
 TIMEOUT = httpx.Timeout(20.0, connect=10.0)
 MAX_ANSWER_BYTES = 16 * 2**20
@@ -62,6 +63,10 @@ class ApiError(Exception):
         return self.status in (404, 410)
 
 
+class Paused(ApiError):
+    """The breaker lets no call out now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """What the client has to know of a provider. ``said`` finds the reason in the body of a refusal.
@@ -92,7 +97,9 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
         timeout: httpx.Timeout = TIMEOUT,
         tries: int = TRIES,
+        breaker: Breaker | None = None,
     ) -> None:
+        """``breaker`` stands before the account; without one, the client has one of its own."""
         self._provider = provider
         self._base = httpx.URL((base or provider.base).rstrip("/"))
         if self._base.scheme != "https" and self._base.host not in LOCAL:
@@ -101,6 +108,7 @@ class Client:
         self._clock = clock
         self._tries = tries
         self._allowance = Allowance(provider.limits)
+        self._breaker = breaker or Breaker(provider.name)
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._http = httpx.Client(
@@ -158,6 +166,8 @@ class Client:
 
     def _pause(self, method: str, error: ApiError, tried: int) -> float | None:
         """Return how long to wait before the next try, None when there is none."""
+        if isinstance(error, Paused):
+            return None
         if error.status == 429:
             wait = error.retry_after if error.retry_after is not None else PATIENCE
             return wait if wait <= PATIENCE else None
@@ -172,6 +182,16 @@ class Client:
             raise ApiError(f"{name}: no more calls for {wait:.0f} s: {why}", 429, wait)
         if wait and self._closed.wait(wait):
             raise ApiError(f"{name}: closed")
+        try:
+            with self._breaker.call(_in_trouble):
+                return self._exchange(method, path, query, content, headers)
+        except BreakerOpen as error:
+            raise Paused(str(error), retry_after=error.wait) from None
+
+    def _exchange(
+        self, method: str, path: str, query: Query | None, content: Content, headers: Mapping[str, str]
+    ) -> bytes:
+        name = self._provider.name
         self._allowance.spend(method, path, self._clock())
         url = self._base.copy_with(raw_path=(self._base.raw_path.rstrip(b"/") + path.encode()))
         sent = {**content.headers, **self._authorize(), **headers}
@@ -213,6 +233,11 @@ def _content(body: Any, parts: Parts | None) -> Content:
     if body is None:
         return Content(None, {})
     return Content(json.dumps(body, ensure_ascii=False).encode(), {"Content-Type": "application/json"})
+
+
+def _in_trouble(error: Exception) -> bool:
+    """Whether the provider failed; what it refuses, it has answered."""
+    return isinstance(error, ApiError) and (error.status == 0 or error.status >= 500)
 
 
 def _word(status: int) -> str:

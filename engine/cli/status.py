@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import click
 from sqlalchemy import select
 
 from automator67.engine.cli.common import ago, json_option, print_json, reading, state_option, table
+from automator67.engine.store.breakers import standings
 from automator67.engine.store.commits import recent_commits
 from automator67.engine.store.facts import app_state_rows, fact
 from automator67.engine.store.tables import holds, nodes
@@ -29,6 +31,7 @@ def command(state: Path, as_json: bool) -> None:
         machines = list(tx.execute(select(nodes).order_by(nodes.c.name)))
         commits = recent_commits(tx, 1)
         remote_error = fact(tx, "remote_error")
+        breakers = standings(tx)
         held = {row.app: row.reason for row in tx.execute(select(holds))}
     wrong = [a for a in apps if a.health != "healthy" or a.sync != "synced" or a.drift == "drifted"]
     if as_json:
@@ -39,6 +42,7 @@ def command(state: Path, as_json: bool) -> None:
                 "nodes": [_node(m) for m in machines],
                 "apps": [asdict(a) for a in apps],
                 "holds": held,
+                "breakers": [asdict(b) for b in breakers],
             }
         )
         raise click.exceptions.Exit(1 if wrong else 0)
@@ -57,7 +61,14 @@ def command(state: Path, as_json: bool) -> None:
     ]
     head = ("APP", "SYNC", "HEALTH", "DRIFT", "REPLICAS", "WHERE", "")
     click.echo("\n" + table(head, lines) if lines else "\nno app is declared yet")
+    left = [(b.name, b.phase, _clock(b.until), b.why) for b in breakers if b.phase != "closed"]
+    if left:
+        click.echo("\n" + table(("LEFT ALONE", "BREAKER", "UNTIL", ""), left))
     raise click.exceptions.Exit(1 if wrong else 0)
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))
 
 
 def _node(row: object) -> dict[str, object]:

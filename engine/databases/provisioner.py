@@ -14,6 +14,7 @@ from typing import Protocol
 from automator67.engine.apis.client import ApiError, Client
 from automator67.engine.apis.keeper import Desk, Done, Keeper
 from automator67.engine.apis.keepers import Configuration, Keepers, token_of
+from automator67.engine.breaker import Breaker, Breakers
 from automator67.engine.databases.neon import PROVIDER as NEON
 from automator67.engine.databases.neon import NeonAccount
 from automator67.engine.databases.supabase import PROVIDER as SUPABASE
@@ -76,9 +77,9 @@ def provision(cloud: str, account: Account, urls: Urls, want: Names) -> Done:
 class Provisioner:
     """All database accounts of the cloud; used from the thread of the passes."""
 
-    def __init__(self, desk: Desk, urls: Urls, password: Callable[[str], str]) -> None:
+    def __init__(self, desk: Desk, breakers: Breakers, urls: Urls, password: Callable[[str], str]) -> None:
         """``password(name)`` is always the same for a name, and nobody else can know it."""
-        self._desk, self._urls, self._password = desk, urls, password
+        self._desk, self._breakers, self._urls, self._password = desk, breakers, urls, password
         self._keepers: Keepers[Names] = Keepers(desk, self._keeper)
 
     def follow(self, desired: Desired, secret: Callable[[str], bytes]) -> None:
@@ -94,7 +95,7 @@ class Provisioner:
         self._keepers.only(set())
 
     def _keeper(self, name: str, configuration: Configuration) -> Keeper[Names]:
-        account = account_of(configuration, self._password)
+        account = account_of(configuration, self._password, self._breakers.before(f"node/{name}", f"node {name}"))
         cloud = configuration[0]
         return Keeper(name, lambda want: provision(cloud, account, self._urls, want), account.close, self._desk)
 
@@ -107,14 +108,14 @@ def _configuration(cloud: str, node: Node, secret: Callable[[str], bytes]) -> Co
     return cloud, node.kind, node.region, str(d.get("account", "")), str(d.get("endpoint", "")), token
 
 
-def account_of(configuration: Configuration, password: Callable[[str], str]) -> Account:
+def account_of(configuration: Configuration, password: Callable[[str], str], breaker: Breaker) -> Account:
     """Return the account of a node. Raises ApiError."""
     _, kind, region, account, endpoint, token = configuration
     header = {"Authorization": f"Bearer {token}"}
     if kind == "neon":
-        client = Client(NEON, lambda: header, base=endpoint)
+        client = Client(NEON, lambda: header, base=endpoint, breaker=breaker)
         return NeonAccount(client, NEON_REGIONS.get(region or "eu", region), account)
     if not account:
         raise ApiError("Supabase needs the slug of the organisation: write account: SLUG")
-    client = Client(SUPABASE, lambda: header, base=endpoint)
+    client = Client(SUPABASE, lambda: header, base=endpoint, breaker=breaker)
     return SupabaseAccount(client, account, SUPABASE_REGIONS.get(region or "eu", region), password)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from automator67.engine.breaker import Breaker
 from automator67.engine.forges.github import API, GitHub
 from automator67.engine.forges.github_reviews import GitHubReviews
 from automator67.engine.forges.notes import NoteEditor, NotesReporter
@@ -17,7 +18,7 @@ _REMOTE = re.compile(
 _GITHUB_HOSTS = ("github.com", "www.github.com", "ssh.github.com")
 
 
-def reporter_for(url: str, token: str, notes: NoteEditor, *, api: str = "") -> Reporter:
+def reporter_for(url: str, token: str, notes: NoteEditor, breaker: Breaker, *, api: str = "") -> Reporter:
     """Return what shows statuses for the repository at ``url``: GitHub if it is there and we have a token, else notes.
 
     ``api`` is the API of a GitHub Enterprise server (``https://HOST/api/v3``) on which the repository is. Raises
@@ -25,18 +26,18 @@ def reporter_for(url: str, token: str, notes: NoteEditor, *, api: str = "") -> R
     """
     found = _github(url, token, api)
     if found is None:
-        return NotesReporter(notes)
+        return NotesReporter(notes, breaker)
     owner, repo, base = found
-    return GitHub(owner, repo, lambda: token, api=base)
+    return GitHub(owner, repo, lambda: token, api=base, breaker=breaker)
 
 
-def reviews_for(url: str, token: str, *, api: str = "") -> Reviews | None:
+def reviews_for(url: str, token: str, breaker: Breaker, *, api: str = "") -> Reviews | None:
     """Return the pull requests of the repository at ``url``, None where there are none that we can see.
 
     Raises ApiError when ``api`` may not be used.
     """
     found = _github(url, token, api)
-    return GitHubReviews(found[0], found[1], token, api=found[2]) if found else None
+    return GitHubReviews(found[0], found[1], token, api=found[2], breaker=breaker) if found else None
 
 
 def _github(url: str, token: str, api: str) -> tuple[str, str, str] | None:

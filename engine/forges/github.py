@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from automator67.engine.breaker import Breaker, BreakerOpen
 from automator67.engine.forges.reporter import PostFailed
 from automator67.engine.forges.statuses import Due
 
@@ -26,6 +27,10 @@ _REDIRECTS = (301, 302, 307, 308)
 _MAX_HOPS = 2
 _SECONDARY_SECONDS = 60.0
 _LONGEST_WAIT = 3600.0
+
+
+class _Trouble(Exception):
+    """GitHub answers that it failed; one line."""
 
 
 class GitHub:
@@ -46,6 +51,7 @@ class GitHub:
         link: Callable[[Due], str | None] | None = None,
         timeout: float = TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.time,
+        breaker: Breaker | None = None,
     ) -> None:
         self._base = httpx.URL(api.rstrip("/") + "/")
         if self._base.scheme != "https" and self._base.host not in ("127.0.0.1", "::1", "localhost"):
@@ -57,6 +63,7 @@ class GitHub:
         self._clock = clock
         self._timeout = timeout
         self._quiet_until = 0.0
+        self._breaker = breaker or Breaker("GitHub")
         self._client = httpx.Client(
             timeout=timeout,
             follow_redirects=False,
@@ -89,7 +96,12 @@ class GitHub:
         if wait > 0:
             return PostFailed("GitHub asks to wait; trying again later", retry_after=wait)
         try:
-            failure = self._send(item, token)
+            with self._breaker.call(lambda error: isinstance(error, (httpx.HTTPError, _Trouble))):
+                failure = self._send(item, token)
+        except BreakerOpen as error:
+            return PostFailed(str(error), retry_after=error.wait)
+        except _Trouble as error:
+            return PostFailed(str(error))
         except httpx.TimeoutException:
             return PostFailed(f"GitHub did not answer within {self._timeout:.0f} s; trying again later")
         except httpx.HTTPError as error:
@@ -154,7 +166,7 @@ class GitHub:
         elif status == 422 and "no commit found" in said.lower():
             return PostFailed(f"{self._name} at GitHub has no commit {item.commit[:12]} (yet); trying again later")
         elif status >= 500:
-            return PostFailed(f"GitHub has trouble of its own ({status}); trying again later")
+            raise _Trouble(f"GitHub has trouble of its own ({status}); trying again later")
         else:
             text = f"GitHub refuses status {item.status.context!r} of {item.commit[:12]}: {status} {said}"
         return PostFailed(text, permanent=True)

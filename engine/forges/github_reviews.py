@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from automator67.engine.apis.client import ApiError, Client, Provider
+from automator67.engine.breaker import Breaker
 from automator67.engine.forges.github import API, API_VERSION
 from automator67.engine.forges.reviews import Pull
 
@@ -24,7 +25,14 @@ class GitHubReviews:
     """The pull requests of ``owner/repo``. Raises ApiError for an API that is not encrypted."""
 
     def __init__(
-        self, owner: str, repo: str, token: str, *, api: str = API, transport: httpx.BaseTransport | None = None
+        self,
+        owner: str,
+        repo: str,
+        token: str,
+        *,
+        api: str = API,
+        transport: httpx.BaseTransport | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         self._repo = f"/repos/{owner}/{repo}"
         self._name = f"{owner}/{repo}".lower()
@@ -32,7 +40,7 @@ class GitHubReviews:
             "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION,
             "Authorization": f"Bearer {token}",
         }  # fmt: skip
-        self._client = Client(Provider("GitHub", API), lambda: headers, base=api, transport=transport)
+        self._client = Client(Provider("GitHub", API), lambda: headers, base=api, transport=transport, breaker=breaker)
         self._me = 0
 
     def open_pulls(self, branch: str) -> list[Pull]:

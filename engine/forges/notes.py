@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
+from automator67.engine.breaker import Breaker, BreakerOpen
 from automator67.engine.forges.reporter import PostFailed
 from automator67.engine.forges.statuses import Due, Status
-from automator67.engine.remote_errors import RemoteError, RemoteRefused
+from automator67.engine.remote_errors import RemoteBroken, RemoteError, RemoteRefused, RemoteUnreachable
 
 
 class NoteEditor(Protocol):
@@ -31,8 +32,9 @@ class NoteEditor(Protocol):
 class NotesReporter:
     """Writes statuses as notes: one push for a whole batch."""
 
-    def __init__(self, notes: NoteEditor) -> None:
-        self._notes = notes
+    def __init__(self, notes: NoteEditor, breaker: Breaker | None = None) -> None:
+        """``breaker`` stands before the remote."""
+        self._notes, self._breaker = notes, breaker or Breaker("the remote")
 
     def post(self, batch: Sequence[Due]) -> Iterator[tuple[Due, PostFailed | None]]:
         """Write all of the batch; they are taken together or not at all."""
@@ -42,7 +44,10 @@ class NotesReporter:
         failure = None
         try:
             if wanted:
-                self._notes.edit({commit: partial(with_lines, statuses) for commit, statuses in wanted.items()})
+                with self._breaker.call(lambda error: isinstance(error, (RemoteUnreachable, RemoteBroken))):
+                    self._notes.edit({commit: partial(with_lines, statuses) for commit, statuses in wanted.items()})
+        except BreakerOpen as error:
+            failure = PostFailed(f"notes: {error}", retry_after=error.wait)
         except RemoteError as error:
             failure = PostFailed(f"notes: {error}", permanent=isinstance(error, RemoteRefused))
         for item in batch:

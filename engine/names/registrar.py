@@ -10,6 +10,7 @@ from typing import Protocol
 from automator67.engine.apis.client import Client
 from automator67.engine.apis.keeper import Desk, Done, Keeper
 from automator67.engine.apis.keepers import Configuration, Keepers, token_of
+from automator67.engine.breaker import Breaker, Breakers
 from automator67.engine.desired import Desired, Node
 from automator67.engine.names.cloudflare import PROVIDER as CLOUDFLARE
 from automator67.engine.names.cloudflare import CloudflareZone
@@ -37,8 +38,8 @@ class Zone(Protocol):
 class Registrar:
     """All zones of the cloud; used from the thread of the passes."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._keepers: Keepers[Wanted] = Keepers(desk, _keeper_for(desk))
+    def __init__(self, desk: Desk, breakers: Breakers) -> None:
+        self._keepers: Keepers[Wanted] = Keepers(desk, _keeper_for(desk, breakers))
 
     def follow(
         self,
@@ -69,9 +70,9 @@ def _configuration(cloud: str, node: Node, secret: Callable[[str], bytes]) -> Co
     return cloud, node.kind, str(d["domain"]), str(d.get("endpoint", "")), token
 
 
-def _keeper_for(desk: Desk) -> Callable[[str, Configuration], Keeper[Wanted]]:
+def _keeper_for(desk: Desk, breakers: Breakers) -> Callable[[str, Configuration], Keeper[Wanted]]:
     def make(name: str, configuration: Configuration) -> Keeper[Wanted]:
-        zone = zone_of(*configuration)
+        zone = zone_of(configuration, breakers.before(f"node/{name}", f"node {name}"))
         return Keeper(name, lambda want: keep(name, zone, want), zone.close, desk)
 
     return make
@@ -89,12 +90,13 @@ def keep(name: str, zone: Zone, want: Wanted) -> Done:
     return Done((*want.troubles, *foreign))
 
 
-def zone_of(cloud: str, kind: str, domain: str, endpoint: str, token: str) -> Zone:
+def zone_of(configuration: Configuration, breaker: Breaker) -> Zone:
     """Return the zone of a node. Raises ApiError."""
+    cloud, kind, domain, endpoint, token = configuration
     if kind == "cloudflare":
         header = {"Authorization": f"Bearer {token}"}
-        return CloudflareZone(Client(CLOUDFLARE, lambda: header, base=endpoint), cloud, domain)
+        return CloudflareZone(Client(CLOUDFLARE, lambda: header, base=endpoint, breaker=breaker), cloud, domain)
     if kind == "desec":
         login = {"Authorization": f"Token {token}"}
-        return DesecZone(Client(DESEC, lambda: login, base=endpoint), cloud, domain)
-    return DuckDnsName(Client(DUCKDNS, dict, base=endpoint), token, domain)
+        return DesecZone(Client(DESEC, lambda: login, base=endpoint, breaker=breaker), cloud, domain)
+    return DuckDnsName(Client(DUCKDNS, dict, base=endpoint, breaker=breaker), token, domain)

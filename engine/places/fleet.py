@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
+from automator67.engine.breaker import Breaker, Breakers
+from automator67.engine.circuit import Policy
 from automator67.engine.desired import Node
 from automator67.engine.places.cloudrun import adapter as cloudrun
 from automator67.engine.places.hosted import login
@@ -13,22 +15,29 @@ from automator67.engine.places.protocol import Place, PlaceError
 from automator67.engine.places.render import adapter as render
 from automator67.engine.places.runner import Desk, Runner
 from automator67.engine.places.swarm import adapter as swarm
+from automator67.engine.places.swarm.place import POLICY
 
 Secret = Callable[[str], bytes]
 """Returns the value of a secret by its name. Raises PlaceError."""
 CLOSE_SECONDS = 5.0
 
+HOSTED = Policy()
+
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """How a kind of place is made. ``configure`` reads a node and opens its secrets; equal results mean no change."""
+    """How a kind of place is made. ``configure`` reads a node and opens its secrets; equal results mean no change.
+
+    ``policy`` is when it is left alone because it fails.
+    """
 
     configure: Callable[[Node, Secret], Hashable]
-    make: Callable[[str, str, Hashable], Place]
+    make: Callable[[str, str, Hashable, Breaker], Place]
+    policy: Policy = HOSTED
 
 
 ADAPTERS: Mapping[str, Adapter] = {
-    "swarm": Adapter(swarm.configure, swarm.make),
+    "swarm": Adapter(swarm.configure, swarm.make, POLICY),
     "render": Adapter(login.configure, render.make),
     "koyeb": Adapter(login.configure, koyeb.make),
     "cloudrun": Adapter(login.configure, cloudrun.make),
@@ -45,8 +54,8 @@ class _Running:
 class Fleet:
     """All places of the cloud; used from the thread of the passes, ``wake`` and ``place`` from any."""
 
-    def __init__(self, desk: Desk, adapters: Mapping[str, Adapter] = ADAPTERS) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, breakers: Breakers, adapters: Mapping[str, Adapter] = ADAPTERS) -> None:
+        self._desk, self._breakers = desk, breakers
         self._adapters = adapters
         self._running: dict[str, _Running] = {}
 
@@ -70,7 +79,8 @@ class Fleet:
             configuration = (cloud, adapter.configure(node, secret))
             if before is not None and before.configuration == configuration:
                 return
-            place = adapter.make(node.name, *configuration)
+            breaker = self._breakers.before(f"node/{node.name}", f"node {node.name}", adapter.policy)
+            place = adapter.make(node.name, *configuration, breaker)
         except PlaceError as error:
             # What runs with the configuration of before goes on; where there is none, the node says why.
             if before is None:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from automator67.engine.breaker import Breaker, BreakerOpen
+from automator67.engine.circuit import Policy
 from automator67.engine.shards.layout import Shard
 from automator67.engine.shards.wire import messages as m
 from automator67.engine.shards.wire.address import Address
-from automator67.engine.shards.wire.backend import Backend, ShardError
+from automator67.engine.shards.wire.backend import Backend, ShardError, unreachable
 
 WAIT_SECONDS = 30.0
 """How long a statement waits for one of the connections that the shard allows."""
+POLICY = Policy(failures=3, window=60.0, first=1.0, longest=5.0, patience=15.0)
+"""When a shard that cannot be reached is left alone: statements that need it are answered at once meanwhile."""
+
+
+_DOWN = frozenset({"08006", "57P03"})
+"""SQLSTATEs of a shard that cannot be reached, or is only starting."""
 
 
 class Pool:
     """The connections to one shard, never more than it allows."""
 
-    def __init__(self, shard: Shard, number: int, address: Address) -> None:
+    def __init__(self, shard: Shard, number: int, address: Address, breaker: Breaker) -> None:
         self.shard = shard
+        self._breaker = breaker
         self.number = number
         self.address = address
         self._idle: deque[Backend] = deque()
@@ -42,7 +51,11 @@ class Pool:
         self._open += 1
         backend = Backend(self.shard.name, self.number, self.address, pooled=self.shard.pooled)
         try:
-            await backend.connect({"application_name": "automator67 sql"})
+            with self._breaker.call(lambda error: isinstance(error, ShardError) and error.code in _DOWN):
+                await backend.connect({"application_name": "automator67 sql"})
+        except BreakerOpen as error:
+            self._forget(backend)
+            raise unreachable(self.shard.name, error) from None
         except BaseException:
             self._forget(backend)
             raise

@@ -20,10 +20,12 @@ from automator67.engine.shards.server import Front
 from automator67.engine.shards.wire.address import BadUrl, read_url
 from automator67.engine.shards.wire.backend import ShardError
 from automator67.engine.shards.wire.scram import Verifier
+from automator67.engine.standing_files import StandingFile
 
 log = logging.getLogger("automator67.sql")
 
 RECOVER_SECONDS = 5.0
+TELL_SECONDS = 1.0
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
@@ -52,7 +54,7 @@ def serve(
         front = Front(router, default.user, Verifier.of(default.password), _context(certificate, key))
         if not default.password:
             raise RouterError("the default shard's url has no password, which clients need to log in to the router")
-        uvloop.run(_serve(front, host, int(port)))
+        uvloop.run(_serve(front, host, int(port), StandingFile(state, name)))
     except (LayoutError, JournalInUse, ShardError, OSError, ssl.SSLError) as error:
         raise RouterError(str(error)) from error
 
@@ -73,7 +75,7 @@ def _context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | Non
     return context
 
 
-async def _serve(front: Front, host: str, port: int) -> None:
+async def _serve(front: Front, host: str, port: int, standing: StandingFile) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
@@ -81,11 +83,13 @@ async def _serve(front: Front, host: str, port: int) -> None:
     router = front.router
     await router.start()
     server = await loop.create_server(front.accept, host, port)
-    repair = asyncio.create_task(finish_left(router))
+    beside = [asyncio.create_task(finish_left(router)), asyncio.create_task(tell_breakers(router, standing))]
     names = ", ".join(shard.name for shard in router.layout.shards)
     log.info("serving %s on %s:%s over shards %s", router.layout.name, host, port, names)
     await stop.wait()
-    repair.cancel()
+    for task in beside:
+        task.cancel()
+    standing.remove()
     server.close()
     await front.stop()
     router.close()
@@ -98,3 +102,13 @@ async def finish_left(router: Router) -> None:
         if router.journal.unfinished:
             with contextlib.suppress(ShardError):
                 await router.journal.recover(router.pools)
+
+
+async def tell_breakers(router: Router, standing: StandingFile) -> None:
+    """Let the engine know which shards are left alone, until cancelled."""
+    while True:
+        try:
+            await asyncio.to_thread(standing.tell, router.breakers.standings())
+        except OSError as error:
+            log.warning("cannot tell how the shards stand: %s", error)
+        await asyncio.sleep(TELL_SECONDS)

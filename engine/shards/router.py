@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from automator67.engine.breaker import Breakers
 from automator67.engine.shards.inspect import read_catalog
 from automator67.engine.shards.journal import Journal
 from automator67.engine.shards.layout import Layout
@@ -16,7 +17,7 @@ from automator67.engine.shards.plan.catalog import Catalog
 from automator67.engine.shards.plan.model import Plan, Refused
 from automator67.engine.shards.plan.planner import plan_statement
 from automator67.engine.shards.plan.statements import Statement, Unreadable, split
-from automator67.engine.shards.pool import Pool
+from automator67.engine.shards.pool import POLICY, Pool
 from automator67.engine.shards.wire import messages as m
 from automator67.engine.shards.wire.address import Address
 from automator67.engine.shards.wire.backend import Backend
@@ -54,7 +55,11 @@ class Router:
 
     def __init__(self, layout: Layout, addresses: Sequence[Address], journal: Journal) -> None:
         self.layout = layout
-        self.pools = [Pool(s, n, a) for n, (s, a) in enumerate(zip(layout.shards, addresses, strict=True))]
+        self.breakers = Breakers()
+        self.pools = [
+            Pool(s, n, a, self.breakers.before(f"shard/{layout.name}/{s.name}", f"shard {s.name}", POLICY))
+            for n, (s, a) in enumerate(zip(layout.shards, addresses, strict=True))
+        ]
         self.journal = journal
         self.catalog = Catalog(layout)
         self.parameters: dict[str, str] = {}

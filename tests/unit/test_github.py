@@ -10,6 +10,7 @@ from random import Random
 import httpx
 import pytest
 
+from automator67.engine.breaker import Breaker
 from automator67.engine.forges.choose import reporter_for
 from automator67.engine.forges.github import GitHub
 from automator67.engine.forges.notes import NotesReporter
@@ -318,7 +319,7 @@ class _Notes:
     ],
 )
 def test_which_reporter_suits(url: str, token: str, api: str, kind: type, path: str) -> None:
-    chosen = reporter_for(url, token, _Notes(), api=api)
+    chosen = reporter_for(url, token, _Notes(), Breaker("the forge"), api=api)
     assert isinstance(chosen, kind)
     if isinstance(chosen, GitHub):
         assert chosen._path == path

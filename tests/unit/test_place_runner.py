@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from automator67.engine.breaker import Breaker, Breakers
 from automator67.engine.desired import Node, Origin
 from automator67.engine.places.fleet import Adapter, Fleet
 from automator67.engine.places.protocol import Act, Message, Opened, Place, PlaceError
@@ -167,7 +168,7 @@ def test_a_fleet_follows_the_declared_nodes() -> None:
     made: list[tuple[str, Hashable]] = []
     places: dict[str, Any] = {}
 
-    def make(name: str, cloud: str, configuration: Hashable) -> Place:
+    def make(name: str, cloud: str, configuration: Hashable, breaker: Breaker) -> Place:
         made.append((name, configuration))
         places[name] = memory_place(name)
         place: Place = places[name]
@@ -185,7 +186,7 @@ def test_a_fleet_follows_the_declared_nodes() -> None:
         return {"m": Node("m", Origin("nodes/m.yaml", "b"), kind, document={"token": token})}
 
     desk = Desk(message(0))
-    fleet = Fleet(desk, {"memory": Adapter(configure, make)})
+    fleet = Fleet(desk, Breakers(), {"memory": Adapter(configure, make)})
     try:
         fleet.follow("home", node("a"), secret)
         fleet.follow("home", node("a"), secret)

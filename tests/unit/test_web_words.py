@@ -9,7 +9,7 @@ import pytest
 
 from automator67.ui import reading, text
 from automator67.ui.attention import concerns, mood
-from automator67.ui.model import App, Commit, Engine, Instance, Node, Overview, Post, Problem
+from automator67.ui.model import App, Commit, Engine, Instance, LeftAlone, Node, Overview, Post, Problem
 from automator67.ui.words import _TONES, tone, worst
 
 NOW = 1_763_000_000.0
@@ -120,6 +120,18 @@ def test_the_worst_comes_first() -> None:
         "App c is degraded",
     ]
     assert mood(seen, concerns(seen, NOW)) == ("bad", "9 things need attention")
+
+
+def test_who_is_left_alone_is_told_once() -> None:
+    left = (LeftAlone("node/far", NOW + 30, "Far is in trouble"), LeftAlone("node/gone", NOW + 30, "no answer"),
+            LeftAlone("forge", NOW + 30, "502"))  # fmt: skip
+    seen = Overview(nodes=(Node("far", "healthy"), Node("gone", "unavailable")), left_alone=left)
+    assert titles(seen) == [
+        "Node gone is unavailable",
+        "far is left alone, since it fails",
+        "forge is left alone, since it fails",
+    ]
+    assert [c.resource for c in concerns(seen, NOW)] == ["node/gone", "node/far", ""]
 
 
 def test_reasons_are_told() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from automator67.engine.apis.google import ServiceAccount
+from automator67.engine.breaker import Breaker
 from automator67.engine.places.cloudrun.account import PROVIDER, CloudRunAccount
 from automator67.engine.places.hosted.opening import opened
 from automator67.engine.places.protocol import Place
@@ -14,9 +15,9 @@ REGIONS = {
 }  # fmt: skip
 
 
-def make(name: str, cloud: str, configuration: Hashable) -> Place:
+def make(name: str, cloud: str, configuration: Hashable, breaker: Breaker) -> Place:
     """Return the place. Raises PlaceError when the node cannot be understood."""
     return opened(
-        name, cloud, configuration, provider=PROVIDER, regions=REGIONS, authorize=ServiceAccount,
+        name, cloud, configuration, breaker, provider=PROVIDER, regions=REGIONS, authorize=ServiceAccount,
         account=lambda client, region, project: CloudRunAccount(client, project, region),
     )  # fmt: skip

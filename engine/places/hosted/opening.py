@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 
 from automator67.engine.apis.client import ApiError, Client, Provider
+from automator67.engine.breaker import Breaker
 from automator67.engine.places.hosted.login import Configuration, region_of
 from automator67.engine.places.hosted.place import Account, HostedPlace
 from automator67.engine.places.protocol import Place, PlaceError
@@ -14,6 +15,7 @@ def opened(
     name: str,
     cloud: str,
     configuration: Hashable,
+    breaker: Breaker,
     *,
     provider: Provider,
     regions: Mapping[str, str],
@@ -28,7 +30,7 @@ def opened(
     c = configuration
     region = region_of(c, regions, provider.name)
     try:
-        client = Client(provider, authorize(c.token), base=c.endpoint)
+        client = Client(provider, authorize(c.token), base=c.endpoint, breaker=breaker)
     except ApiError as error:
         raise PlaceError(str(error)) from None
     return HostedPlace(name, cloud, account(client, region, c.account), c.room)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from automator67.engine.breaker import Breaker
 from automator67.engine.places.hosted.login import bearer
 from automator67.engine.places.hosted.opening import opened
 from automator67.engine.places.koyeb.account import PROVIDER, KoyebAccount
@@ -13,9 +14,9 @@ REGIONS = {"eu": "fra", "us": "was"}
 """Those that have free instances."""
 
 
-def make(name: str, cloud: str, configuration: Hashable) -> Place:
+def make(name: str, cloud: str, configuration: Hashable, breaker: Breaker) -> Place:
     """Return the place. Raises PlaceError when the node cannot be understood."""
     return opened(
-        name, cloud, configuration, provider=PROVIDER, regions=REGIONS, authorize=bearer,
+        name, cloud, configuration, breaker, provider=PROVIDER, regions=REGIONS, authorize=bearer,
         account=lambda client, region, _: KoyebAccount(client, region),
     )  # fmt: skip

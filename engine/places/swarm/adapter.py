@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
+from automator67.engine.breaker import Breaker
 from automator67.engine.desired import Node
 from automator67.engine.places.protocol import Place
 from automator67.engine.places.swarm.connection import Credentials
@@ -29,7 +30,7 @@ def configure(node: Node, secret: Callable[[str], bytes]) -> Configuration:
     return Configuration(str(node.document["url"]), credentials)
 
 
-def make(name: str, cloud: str, configuration: Hashable) -> Place:
+def make(name: str, cloud: str, configuration: Hashable, breaker: Breaker) -> Place:
     """Return the place. Raises PlaceError when its credentials cannot be used."""
     assert isinstance(configuration, Configuration)
-    return SwarmPlace(name, cloud, configuration.url, configuration.credentials)
+    return SwarmPlace(name, cloud, configuration.url, configuration.credentials, breaker)

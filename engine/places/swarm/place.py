@@ -15,6 +15,8 @@ import requests
 from docker.errors import APIError, DockerException
 from docker.types import CancellableStream
 
+from automator67.engine.breaker import Breaker, BreakerOpen
+from automator67.engine.circuit import Policy
 from automator67.engine.places.converge import mark_of
 from automator67.engine.places.protocol import Act, Line, Lines, Opened, PlaceError, Seen, Unit
 from automator67.engine.places.swarm.connection import TIMEOUT_SECONDS, Credentials, connect, host_of, unreachable
@@ -29,6 +31,8 @@ EVENTS = {
 }
 """What may change what is seen. Not the start and end of every health check's command."""
 LOOK_SECONDS = 5.0
+POLICY = Policy(first=10.0, longest=30.0)
+"""A manager is a machine of our own: it is looked at again sooner than a provider."""
 EVENTS_PAUSE = 2.0
 """How long to wait before listening again after the stream of events broke."""
 
@@ -36,12 +40,15 @@ EVENTS_PAUSE = 2.0
 class SwarmPlace:
     """One swarm. ``url`` and ``credentials`` lead to one of its managers."""
 
-    def __init__(self, name: str, cloud: str, url: str, credentials: Credentials | None = None) -> None:
+    def __init__(
+        self, name: str, cloud: str, url: str, credentials: Credentials | None = None, breaker: Breaker | None = None
+    ) -> None:
         """Raises PlaceError when the credentials cannot be used."""
         self.name, self.kind = name, "swarm"
         self._cloud = cloud
         self._url = url
         self._credentials = credentials
+        self._breaker = breaker or Breaker(f"the manager at {url}", POLICY)
         self._client = connect(url, credentials)
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -115,8 +122,10 @@ class SwarmPlace:
     def _ask(self, work: Callable[[], T]) -> T:
         try:
             # Sessions of the SDK are not made for several threads.
-            with self._lock:
+            with self._lock, self._breaker.call(_in_trouble):
                 return work()
+        except BreakerOpen as error:
+            raise PlaceError(str(error)) from None
         except APIError as error:
             raise PlaceError(_words(error)) from None
         except (requests.RequestException, DockerException, OSError, ValueError) as error:
@@ -240,6 +249,13 @@ def _said(answer: requests.Response) -> str:
     except (ValueError, KeyError, TypeError):
         text = answer.text
     return " ".join(text.split())[:300]
+
+
+def _in_trouble(error: Exception) -> bool:
+    """Whether the manager failed; what it refuses, it has answered."""
+    if isinstance(error, APIError):
+        return bool(error.is_server_error())
+    return isinstance(error, (requests.RequestException, DockerException, OSError))
 
 
 def _words(error: APIError) -> str:
