@@ -38,6 +38,8 @@ class Actions:
     end_run: Callable[[str, int, str], Awaitable[Mapping[str, Any]]]
     volumes: Callable[[str, Mapping[str, str]], Awaitable[Mapping[str, Any]]]
     """What is done with volumes: a verb and what it is about (see engine/volume_actions.py)."""
+    alerts: Callable[[str, Mapping[str, str]], Awaitable[Mapping[str, Any]]]
+    """The same for alerts (see engine/alert_actions.py)."""
 
 
 class Control:
@@ -61,6 +63,7 @@ class Control:
         app.router.add_post("/apps/{app}/runs", self._begin_run)
         app.router.add_post("/apps/{app}/runs/{number:[0-9]{1,9}}/end", self._end_run)
         app.router.add_post("/volumes/{verb}", self._volumes)
+        app.router.add_post("/alerts/{verb}", self._alerts)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
         self._path.unlink(missing_ok=True)
@@ -104,6 +107,10 @@ class Control:
 
     async def _volumes(self, request: web.Request) -> web.Response:
         return await _answer(self._actions.volumes(request.match_info["verb"], dict(request.query)))
+
+    async def _alerts(self, request: web.Request) -> web.Response:
+        asked = dict(request.query) | {"by": caller(request)}
+        return await _answer(self._actions.alerts(request.match_info["verb"], asked))
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         try:

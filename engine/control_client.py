@@ -56,6 +56,10 @@ class ControlClient:
         """Have something done with a volume, as engine/volume_actions.py says. Raises EngineAway."""
         return self._post(f"/volumes/{verb}", query)
 
+    def alerts(self, verb: str, query: dict[str, str]) -> dict[str, Any]:
+        """Have something done with alerts, as engine/alert_actions.py says. Raises EngineAway."""
+        return self._post(f"/alerts/{verb}", query)
+
     def begin_run(self, app: str, argv: Sequence[str]) -> dict[str, Any]:
         """Ask for a run of an app; return it, as engine/run_actions.py does. Raises EngineAway."""
         return self._post(f"/apps/{quote(app, safe='')}/runs", {"argv": list(argv)})

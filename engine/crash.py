@@ -12,6 +12,7 @@ import signal
 POINTS = (
     "after-fetch", "before-intents", "inside-intents", "after-intents", "before-tell", "after-tell", "before-report",
 )  # fmt: skip
+ALERT_POINTS = ("inside-alerts", "alert-sent")
 
 
 def point(name: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from automator67.engine.copies import Copy
 from automator67.engine.desired import App, Desired
@@ -38,6 +38,14 @@ class AppState:
     commit_deployed: str = ""
     instances: tuple[Mapping[str, Any], ...] = ()
     path: str = ""
+
+
+class Standing(NamedTuple):
+    """How things are after a pass: every app by name, how far the commit is, and one line about that."""
+
+    apps: Mapping[str, AppState]
+    commit: str
+    summary: str
 
 
 def judge(

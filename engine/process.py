@@ -13,23 +13,26 @@ from typing import Any
 import uvloop
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from automator67.engine.alert_actions import AlertActions
+from automator67.engine.alert_desk import AlertDesk
 from automator67.engine.app_exec import Command, Person, app_exec
 from automator67.engine.app_logs import app_logs, log_query
 from automator67.engine.audit import audit_into
 from automator67.engine.breaker import Breakers
 from automator67.engine.chronicle import Chronicle
 from automator67.engine.clock import steady_now
-from automator67.engine.control import Actions, Control, ControlError
+from automator67.engine.control import Actions, Control
 from automator67.engine.control_exec import exec_handler
 from automator67.engine.deliveries import take_deliveries
+from automator67.engine.herald import Herald
 from automator67.engine.inbox import Inbox, Waker
 from automator67.engine.logs import redact_with
 from automator67.engine.loop import Loop
+from automator67.engine.node_actions import NodeActions
 from automator67.engine.nodes.certificates import Authority, CertificateError
 from automator67.engine.nodes.endpoint import FREE_TEXTS, Endpoint
 from automator67.engine.nodes.registry import Registry
 from automator67.engine.nodes.tasks import TaskBroker
-from automator67.engine.nodes.tokens import make_token
 from automator67.engine.observed import NodeView
 from automator67.engine.only_one import EngineError, only_one
 from automator67.engine.options import OptionError, Options, host_and_port
@@ -92,8 +95,12 @@ class Engine:
             secret=lambda name: self._reconciler.secret(name), changed=self._read_anew,
             views=self._views, clock=steady_now,
         )  # fmt: skip
-        self._reconciler = Reconciler(store, self._source, self._registry, started=steady_now(), store_lost=older,
-                                      redact=self._redactor.text, settle=self._origins.settle)  # fmt: skip
+        alerts = AlertDesk(store, self._redactor.text, lambda: self._herald.wake())
+        self._reconciler = Reconciler(
+            store, self._source, self._registry, started=steady_now(), store_lost=older, redact=self._redactor.text,
+            settle=self._origins.settle, alerts=alerts,
+        )  # fmt: skip
+        self._herald = Herald(store, self._reconciler.secret)
         self._breakers = Breakers()
         self._chronicle = Chronicle(store, self._breakers, options.state / "sql", steady_now, self._redactor.text)
         # Held here, since statuses and comments go to the same forge.
@@ -133,11 +140,16 @@ class Engine:
         )  # fmt: skip
         rollbacks = Rollbacks(self._store, self._source.mirror, self._options.path, self._origins.requests)
         steering = Steering(self._reconciler, self._loop, rollbacks)
+        nodes = NodeActions(
+            self._store, self._registry, self._authority, lambda: self._reconciler.desired, self._url,
+            lambda why: self._loop.request(why),
+        )  # fmt: skip
         runs = RunActions(self._reconciler, self._store, self._loop)
         actions = Actions(
-            self._sync, self._token, self._revoke, self._logs, exec_handler(self._exec),
+            self._sync, nodes.token, nodes.revoke, self._logs, exec_handler(self._exec),
             steering.promote, steering.roll_back, runs.begin, runs.end,
             VolumeActions(self._volumes, self._store, steady_now).ask,
+            AlertActions(self._store, self._loop, lambda: self._reconciler.desired, self._reconciler.secret).ask,
         )  # fmt: skip
         control = Control(self._options.state / "control.sock", actions)
         waker = Waker(self._options.state)
@@ -151,6 +163,7 @@ class Engine:
             self._broker.wake = both(self._broker.wake, self._place_tasks.wake)
             passes = asyncio.create_task(self._loop.run())
             self._poster.start()
+            self._herald.start()
             self._pulls.start()
             scheduler.start()
             await control.start()
@@ -170,6 +183,7 @@ class Engine:
             await asyncio.to_thread(self._outside.close)
             await asyncio.to_thread(self._pulls.stop)
             self._poster.stop()
+            self._herald.stop()
             with contextlib.suppress(StoreUnavailable):
                 self._registry.flush()
 
@@ -240,32 +254,6 @@ class Engine:
         outcome = await self._loop.sync()
         return {"commit": outcome.commit, "remaining": outcome.remaining, "error": self._redactor.text(outcome.error)}
 
-    async def _token(self, node: str, ttl: float) -> Mapping[str, Any]:
-        desired = self._reconciler.desired
-        if desired is not None and node in desired.nodes and (kind := desired.nodes[node].kind) != "agent":
-            raise ControlError(f"node {node} is of kind {kind}: no agent can join as it")
-
-        def make() -> Mapping[str, Any]:
-            with self._store.begin() as tx:
-                token = make_token(tx, node, self._authority.fingerprint, steady_now(), ttl)
-            return {"token": token.text, "node": token.node, "expires": token.expires}
-
-        try:
-            made = await asyncio.to_thread(make)
-        except ValueError as error:
-            raise ControlError(str(error)) from error
-        host, port = host_and_port(self._options.listen)
-        return {**made, "url": f"https://{self._names(host)[0]}:{port}"}
-
-    async def _revoke(self, node: str) -> Mapping[str, Any]:
-        known = await asyncio.to_thread(self._registry.revoke, node)
-        if known:
-            await asyncio.to_thread(self._authority.set_revoked, node, steady_now())
-        else:
-            raise ControlError(f"no node {node} has joined; see automator67 node list")
-        self._loop.request(f"node {node} was revoked")
-        return {"node": node}
-
     def _logs(self, app: str, query: Mapping[str, str]) -> AsyncIterator[list[Mapping[str, Any]]]:
         if "build" in query:
             return self._origins.builder.log(app, follow="follow" in query)
@@ -286,6 +274,10 @@ class Engine:
     def _heartbeat(self) -> float:
         desired = self._reconciler.desired
         return desired.settings.heartbeat if desired else 30.0
+
+    def _url(self) -> str:
+        host, port = host_and_port(self._options.listen)
+        return f"https://{self._names(host)[0]}:{port}"
 
     def _names(self, host: str) -> list[str]:
         """Return the names in the engine's certificate, the one to print first."""

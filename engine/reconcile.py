@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from automator67.engine import crash
+from automator67.engine.alert_desk import AlertDesk
 from automator67.engine.apply import Work, work, write
 from automator67.engine.apps.revisions import from_spec
 from automator67.engine.apps.routes import edges
@@ -23,6 +24,7 @@ from automator67.engine.desired import App, Desired
 from automator67.engine.far import far_sites
 from automator67.engine.instances import desired_instances, place_part
 from automator67.engine.job_times import moments
+from automator67.engine.judge import Standing
 from automator67.engine.maintenance import in_force, next_change
 from automator67.engine.names.worker import FarSite
 from automator67.engine.nodes.registry import Registry
@@ -38,6 +40,7 @@ from automator67.engine.source import Source, SourceError
 from automator67.engine.store.database import Store
 from automator67.engine.store.facts import add_events
 from automator67.engine.store.intents import Intents, confirm, load_intents
+from automator67.engine.troubles import refused, troubles, unreadable
 
 log = logging.getLogger("automator67.reconcile")
 
@@ -73,13 +76,16 @@ class Reconciler:
         store_lost: bool = False,
         redact: Callable[[str], str] = lambda text: text,
         settle: Settle | None = None,
+        alerts: AlertDesk | None = None,
     ) -> None:
         self._store = store
         self._source = source
         self._registry = registry
         self._reporter = CommitReporter(store, redact)
         self._settle = settle
-        self._head = ""
+        self._head, self._unreadable = "", ""
+        self._refused: tuple[str, str] | None = None
+        self._alerts = alerts
         self._stale = False
         self._intents: Intents | None = None
         self._apps: dict[tuple[str, str, str], App] = {}
@@ -147,10 +153,22 @@ class Reconciler:
             observed = self._observe(desired, now)
             copies = join(observed)
         self._tell(desired, observed, copies)
-        self._reporter.report(desired, planned, observed, copies, now)
-        wakes = (planned.wake_at, next_change(desired.nodes, now), self._registry.watch.changes_at(now))
+        standing = self._reporter.report(desired, planned, observed, copies, now)
+        told_at = self._alert(desired, observed, standing, now)
+        wakes = (planned.wake_at, next_change(desired.nodes, now), self._registry.watch.changes_at(now), told_at)
         wake_at = min(filter(None, wakes), default=0.0)
         return Outcome(desired.commit, not todo.empty, wake_at, len(planned.actions), error)
+
+    def _alert(self, desired: Desired, observed: Observed, standing: Standing, now: float) -> float:
+        """Take in what is wrong; return when to look again for that, 0: never."""
+        if self._alerts is None:
+            return 0.0
+        found = troubles(desired, observed, standing)
+        if self._unreadable:
+            found.append(unreadable(self._unreadable))
+        if self._refused:
+            found.append(refused(*self._refused))
+        return self._alerts.look(desired.settings, found, now)
 
     def _look(self, now: float) -> str:
         """Fetch, and take a new commit when it is valid. Returns an error text, empty when all is well."""
@@ -161,6 +179,7 @@ class Reconciler:
             error, commit = str(problem), ""
             if self.desired is None:
                 commit = self._source.last_head()
+        self._unreadable = error
         self._reporter.remote(error, now)
         crash.point("after-fetch")
         if not commit or (commit == self._head and not self._source.keys_changed()):
@@ -168,11 +187,13 @@ class Reconciler:
         try:
             loaded, info = self._source.load(commit), self._source.describe(commit)
         except SourceError as problem:
+            self._unreadable = str(problem)
             self._reporter.remote(str(problem), now)
             return str(problem)
         fatal = loaded.problems if loaded.desired is None else ()
         self._reporter.see(commit, info, fatal, now)
         self._head = commit
+        self._refused = (commit, str(fatal[0])) if fatal else None
         if loaded.desired is not None:
             self.desired, self.vault = loaded.desired, loaded.vault
         elif self.desired is None and (previous := self._reporter.last_valid(commit)):

@@ -15,7 +15,7 @@ from automator67.engine.copies import Copy
 from automator67.engine.desired import Desired
 from automator67.engine.forges.outbox import want
 from automator67.engine.forges.statuses import Status
-from automator67.engine.judge import AppState, judge
+from automator67.engine.judge import AppState, Standing, judge
 from automator67.engine.observed import Observed
 from automator67.engine.plan.model import Plan
 from automator67.engine.plan.render import as_data, past
@@ -80,7 +80,7 @@ class CommitReporter:
 
     def report(
         self, desired: Desired, plan: Plan, observed: Observed, copies: Mapping[str, list[Copy]], now: float
-    ) -> None:
+    ) -> Standing:
         """Record how far the commit is and how each app is, and what to say of it, where any of it changed."""
         crash.point("before-report")
         commit = desired.commit
@@ -92,8 +92,9 @@ class CommitReporter:
         text = self._redact(text)
         said = tuple(_facts(desired, states, state, text, str(planned["summary"])))
         same_commit = record is not None and (record.state, record.summary) == (state, text) and first_plan is None
+        standing = Standing(states, state, text)
         if same_commit and states == before and self._said == (commit, said):
-            return
+            return standing
         with self._store.begin() as tx:
             if not same_commit:
                 set_commit(tx, commit, state, text, now, plan=first_plan)
@@ -101,6 +102,7 @@ class CommitReporter:
             set_app_states(tx, before, states, now)
             want(tx, commit, [_status(s) for s in said], now)
         self._record, self._states, self._said = None, states, (commit, said)
+        return standing
 
     def _remembered(self, commit: str) -> tuple[CommitRecord | None, dict[str, AppState]]:
         if self._record is None or self._record.id != commit or self._states is None:

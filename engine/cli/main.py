@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "run:command",
     "runs": "runs:command",
     "backup": "backup:command",
+    "alerts": "alerts:command",
     "promote": "promote:command",
     "revisions": "revisions:command",
     "rollback": "rollback:command",

@@ -12,6 +12,7 @@ from random import Random
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
 
+from automator67.engine.backoff import delay
 from automator67.engine.forges.reporter import PostFailed, Reporter
 from automator67.engine.forges.statuses import Due, Posted, Status, fit, next_post
 from automator67.engine.store.database import Store
@@ -23,8 +24,6 @@ NEVER = 9e15
 PENDING_SECONDS = 1.0
 """How long a pending status waits before it is posted: what is over by then is told by its result alone."""
 
-_FIRST_DELAY, _LONGEST_DELAY = 2.0, 900.0
-_PERMANENT_DELAY = 3600.0
 _MAX_ERROR = 500
 
 
@@ -87,20 +86,6 @@ def failed(tx: Connection, tried: Due, failure: PostFailed, now: float, random: 
     again = now + delay(attempts, failure.retry_after, failure.permanent, random)
     text = str(failure)[:_MAX_ERROR]
     tx.execute(update(posts).where(where, _differs()).values(attempts=attempts, error=text, next_at=again))
-
-
-def delay(attempts: int, retry_after: float | None, permanent: bool, random: Random) -> float:
-    """Return how many seconds to wait after the ``attempts``-th failure in a row (from 1).
-
-    Exponential with full jitter (Brooker, "Exponential Backoff And Jitter"); what the forge asks for is kept to the
-    second and spread a little; where a person must act, it is tried about once an hour.
-    """
-    if permanent:
-        return _PERMANENT_DELAY * random.uniform(0.9, 1.1)
-    jittered = random.uniform(0.0, min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** min(attempts - 1, 20)))
-    if retry_after is not None:
-        return retry_after + min(jittered, 5.0)
-    return max(0.5, jittered)
 
 
 def retry_now(tx: Connection, now: float) -> None:

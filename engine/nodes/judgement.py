@@ -71,6 +71,10 @@ class Standing:
     changes_at: float | None = None
 
 
+OWN_NETWORK = "many nodes fell silent at once: the engine's own network is the suspect"
+"""Why nobody gets worse than suspect for now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Weather:
     """What the engine thinks of itself: since when it has been undisturbed, and whether many are silent together."""
@@ -184,11 +188,7 @@ def _judge(
         level = max(level, BAD.index(old.state) + 1)
     moved = unheard and old.state == "unavailable"
     if not moved and ((mass and level >= 1) or (now < calm_at and level >= 2)):
-        why = (
-            "many nodes fell silent at once: the engine's own network is the suspect"
-            if mass
-            else "silent, but the engine has only just started"
-        )
+        why = OWN_NETWORK if mass else "silent, but the engine has only just started"
         state: NodeState = "failing" if old.state == "failing" else "suspect"
         return _become(old, state, why, now, falls, None if mass else calm_at)
     state = BAD[max(level, 1) - 1]

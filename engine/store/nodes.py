@@ -35,6 +35,11 @@ def node_records(tx: Connection) -> list[NodeRecord]:
     return [NodeRecord(**(dict(r._mapping) | {"report": json.loads(r.report)})) for r in rows]
 
 
+def node_names(tx: Connection) -> list[str]:
+    """Return the names of all enrolled nodes."""
+    return list(tx.scalars(select(nodes.c.name).order_by(nodes.c.name)))
+
+
 def put_nodes(tx: Connection, records: Iterable[NodeRecord]) -> None:
     """Write nodes, replacing what was there."""
     for record in records:

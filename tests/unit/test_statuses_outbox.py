@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
+from automator67.engine.backoff import delay
 from automator67.engine.forges import outbox
-from automator67.engine.forges.outbox import NEVER, delay, deliver, due, failed, next_due, posted, retry_now, want
+from automator67.engine.forges.outbox import NEVER, deliver, due, failed, next_due, posted, retry_now, want
 from automator67.engine.forges.reporter import PostFailed
 from automator67.engine.forges.statuses import LAST_POST, LAST_WORDS, Due, Status
 from automator67.engine.store.database import Store, open_store
