@@ -6,11 +6,10 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from weakref import WeakValueDictionary
 
-from automator67.engine.circuit import Circuit, Phase, Policy, admit, dropped, failed, succeeded
+from automator67.engine.circuit import Circuit, Policy, Standing, admit, dropped, failed, succeeded
 from automator67.engine.clock import steady_now
 
 MAX_WHY = 200
@@ -22,21 +21,6 @@ class BreakerOpen(Exception):
     def __init__(self, text: str, wait: float) -> None:
         super().__init__(text)
         self.wait = wait
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A breaker as people and pages see it. Times are seconds since the epoch, 0: none.
-
-    ``refused`` counts the calls that were not let through since the engine started.
-    """
-
-    name: str
-    phase: Phase
-    since: float = 0.0
-    until: float = 0.0
-    why: str = ""
-    refused: int = 0
 
 
 class Breaker:

@@ -1,16 +1,48 @@
-"""Writes down, for pages, commands and metrics, how everything outside stands: breakers, when one changes."""
+"""Writes down how everything goes, for pages, commands and metrics: breakers when one changes, the rest once a minute.
+
+Once a minute is one transaction: what is measured, uptime, and that the engine lives.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import json
+import resource
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from automator67.engine.breaker import Breakers, Standing
+from sqlalchemy import Connection
+
+from automator67.engine.breaker import Breakers
+from automator67.engine.circuit import Standing
+from automator67.engine.desired import Node
+from automator67.engine.judge import AppState
+from automator67.engine.measures import Measures, present
+from automator67.engine.observed import Observed
 from automator67.engine.standing_files import read_standings
 from automator67.engine.store.breakers import put_standings
 from automator67.engine.store.database import Store
-from automator67.engine.store.facts import add_events
+from automator67.engine.store.facts import add_events, app_state_rows, set_fact
+from automator67.engine.store.history import put_point
+from automator67.engine.store.nodes import node_records
+from automator67.engine.store.uptime import add_spent
+from automator67.engine.store.watching import ENGINE_FACT
+from automator67.engine.uptime import Spent, account, verdict
+
+MINUTE = 60.0
+LONGEST_TICK = 5.0
+"""When more time than this has passed between two ticks, the engine was away: what was meanwhile is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the last pass found. ``passed_at`` is when it was, ``figures`` are the engine's own measures."""
+
+    passed_at: float = 0.0
+    states: Mapping[str, AppState] = field(default_factory=dict)
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    observed: Observed | None = None
+    figures: Measures = field(default_factory=dict)
 
 
 class Chronicle:
@@ -28,21 +60,64 @@ class Chronicle:
         self._store, self._breakers, self._others = store, breakers, others
         self._clock, self._redact = clock, redact
         self._written: tuple[Standing, ...] | None = None
+        self._started = self._last = clock()
+        self._spent: dict[str, Spent] = {}
+        self._counted_from = self._started
+        self._due = 0.0
 
-    def tick(self) -> None:
-        """Write what has changed; call it about every second. Raises StoreUnavailable, and writes it the next time."""
+    def tick(self, judged: Judged) -> None:
+        """Count the time that passed, and write what is due; call it about every second.
+
+        Raises StoreUnavailable; what could not be written is written the next time.
+        """
+        now = self._clock()
+        self._count(judged, now)
         standings = tuple(
             replace(s, why=self._redact(s.why)) for s in (*self._breakers.standings(), *read_standings(self._others))
         )
         # What was refused alone is not worth a write every second.
-        if _without_counts(standings) == _without_counts(self._written):
+        changed = _without_counts(standings) != _without_counts(self._written)
+        minute = now >= self._due and judged.passed_at > 0
+        if not changed and not minute:
             return
         before = {s.name: s.phase for s in self._written or ()}
-        now = self._clock()
         with self._store.begin() as tx:
             put_standings(tx, standings)
             add_events(tx, [event for s in standings for event in _event(s, before.get(s.name, "closed"), now)])
+            if minute:
+                self._minute(tx, judged, now)
         self._written = standings
+        if minute:
+            # What is still undecided is carried on.
+            self._spent = {app: Spent(silent=s.silent) for app, s in self._spent.items() if s.silent}
+            self._counted_from, self._due = now, (now // MINUTE + 1) * MINUTE
+
+    def _count(self, judged: Judged, now: float) -> None:
+        seconds, self._last = now - self._last, now
+        if judged.observed is None or seconds > LONGEST_TICK:
+            self._spent = {app: replace(s, silent=0.0) for app, s in self._spent.items()}
+            return
+        views = {name: view.state for name, view in judged.observed.nodes.items()}
+        announced = frozenset(name for name, node in judged.nodes.items() if node.window is not None)
+        for name, state in judged.states.items():
+            ran = name in judged.observed.last_good
+            found = verdict(state, views, announced, ran_before=ran)
+            self._spent[name] = account(self._spent.get(name, Spent()), found, seconds)
+
+    def _minute(self, tx: Connection, judged: Judged, now: float) -> None:
+        figures = {**_own_use(), **judged.figures}
+        set_fact(tx, "engine_started", str(self._started))
+        set_fact(tx, "reconciled_at", str(judged.passed_at))
+        set_fact(tx, ENGINE_FACT, json.dumps(figures))
+        reports = {r.name: r.report for r in node_records(tx)}
+        put_point(tx, present(reports, app_state_rows(tx), figures), now)
+        add_spent(tx, self._spent, self._counted_from, now)
+
+
+def _own_use() -> dict[str, float]:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {"memory": float(pages * resource.getpagesize()), "cpu_seconds": used.ru_utime + used.ru_stime}
 
 
 def _without_counts(standings: tuple[Standing, ...] | None) -> tuple[Standing, ...] | None:

@@ -47,6 +47,21 @@ class Circuit:
     turn: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A breaker as people and pages see it. Times are seconds since the epoch, 0: none.
+
+    ``refused`` counts the calls that were not let through since the engine started.
+    """
+
+    name: str
+    phase: Phase
+    since: float = 0.0
+    until: float = 0.0
+    why: str = ""
+    refused: int = 0
+
+
 def admit(circuit: Circuit, policy: Policy, now: float) -> tuple[Circuit, bool]:
     """Return the circuit after a call was asked for, and whether it may go out; its turn is the circuit's."""
     if circuit.phase == "closed":

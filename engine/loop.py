@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -34,6 +35,14 @@ class Loop:
         self._passes = 0
         self._passed = asyncio.Condition()
         self.last = Outcome()
+        self.failed = 0
+        self.seconds = 0.0
+        """How many passes failed since the start, and how long all of them took."""
+
+    @property
+    def passes(self) -> int:
+        """How many passes there were since the start."""
+        return self._passes
 
     def request(self, reason: str, *, fetch: bool = False) -> None:
         """Ask for a pass, from any thread; ``fetch`` also looks at the remote. Requests that pile up become one."""
@@ -61,12 +70,14 @@ class Loop:
             await asyncio.sleep(COALESCE_SECONDS)
             self._wanted.clear()
             fetch, self._fetch = self._fetch, False
+            began = time.monotonic()
             try:
                 self.last = await self.run_blocking(partial(self._once, steady_now(), fetch))
                 failures = 0
             except Exception as error:
                 # Whatever went wrong, the engine stays: it looks again, later and later.
                 failures += 1
+                self.failed += 1
                 delay = min(RETRY_SECONDS[1], RETRY_SECONDS[0] * 2**failures) * random.uniform(0.5, 1)  # noqa: S311
                 known = isinstance(error, StoreUnavailable)
                 log.error("pass failed: %s; looking again in %.1f s", error, delay, exc_info=None if known else error)
@@ -75,6 +86,7 @@ class Loop:
                 self._loop.call_later(delay, self._wanted.set)
             else:
                 self._again(self.last)
+            self.seconds += time.monotonic() - began
             async with self._passed:
                 self._passes += 1
                 self._passed.notify_all()

@@ -41,6 +41,7 @@ class Options:
     age_key: Path | None = None
     signers: Path | None = None
     trusted_proxies: int = 0
+    metrics_token: str = ""
     webhook_secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -71,11 +72,17 @@ def token_from(environ: Mapping[str, str]) -> str:
     return tokens[0] if tokens else ""
 
 
+def metrics_token_from(environ: Mapping[str, str]) -> str:
+    """Return the token of ``A67_METRICS_TOKEN`` (or ``..._FILE``), or nothing. Raises OptionError for a short one."""
+    tokens = _secrets(environ, "A67_METRICS_TOKEN")
+    return tokens[0] if tokens else ""
+
+
 def _secrets(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
     secrets = _lines(environ, name)
     for secret in secrets:
         if len(secret) < 16:
-            raise OptionError(f"{name}: a webhook secret needs at least 16 characters; make one: openssl rand -hex 32")
+            raise OptionError(f"{name}: it needs at least 16 characters; make one: openssl rand -hex 32")
     return secrets
 
 

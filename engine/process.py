@@ -19,7 +19,7 @@ from automator67.engine.app_exec import Command, Person, app_exec
 from automator67.engine.app_logs import app_logs, log_query
 from automator67.engine.audit import audit_into
 from automator67.engine.breaker import Breakers
-from automator67.engine.chronicle import Chronicle
+from automator67.engine.chronicle import Chronicle, Judged
 from automator67.engine.clock import steady_now
 from automator67.engine.control import Actions, Control
 from automator67.engine.control_exec import exec_handler
@@ -52,7 +52,6 @@ from automator67.engine.secrets.vault import Opener
 from automator67.engine.source import SourceError, open_source
 from automator67.engine.steering import Steering
 from automator67.engine.store.database import Store, StoreUnavailable, open_store
-from automator67.engine.store.facts import set_fact
 from automator67.engine.volume_actions import VolumeActions
 from automator67.engine.volume_desk import VolumeDesk
 
@@ -60,7 +59,6 @@ log = logging.getLogger("automator67.engine")
 
 TICK_SECONDS = 1.0
 TIDY_HOURS = 1
-NOTE_SECONDS = 60.0
 
 
 def run_engine(options: Options) -> None:
@@ -122,7 +120,7 @@ class Engine:
             store, self._broker, self._keyring, self._redactor, vault=lambda: self._reconciler.vault,
             node_key=self._registry.key, views=self._views, changed=self._read_anew, clock=steady_now,
         )  # fmt: skip
-        self._looked = self._noted = 0.0
+        self._looked = 0.0
 
     async def serve(self) -> None:
         """Run until told to stop."""
@@ -228,19 +226,15 @@ class Engine:
         try:
             await asyncio.to_thread(self._registry.flush)
             await self._volumes.tick()
-            await asyncio.to_thread(self._chronicle.tick)
-            if self._looked - self._noted >= NOTE_SECONDS or not self._noted:
-                await asyncio.to_thread(self._note, self._looked)
+            await asyncio.to_thread(self._chronicle.tick, self._judged())
         except StoreUnavailable as error:
             log.warning("%s", error)
 
-    def _note(self, looked: float) -> None:
-        """Write down, about once a minute, that the engine lives: the page warns when it stops doing so."""
-        with self._store.begin() as tx:
-            if not self._noted:
-                set_fact(tx, "engine_started", str(steady_now()))
-            set_fact(tx, "reconciled_at", str(looked))
-        self._noted = max(looked, 1.0)
+    def _judged(self) -> Judged:
+        passes = {"passes": self._loop.passes, "failed_passes": self._loop.failed, "pass_seconds": self._loop.seconds}
+        nodes = self._reconciler.desired.nodes if self._reconciler.desired else {}
+        observed, states = self._reconciler.found or (None, {})
+        return Judged(self._looked, states, nodes, observed, passes)
 
     async def _tidy(self) -> None:
         await self._loop.run_blocking(self._source.tidy)

@@ -24,7 +24,7 @@ from automator67.engine.desired import App, Desired
 from automator67.engine.far import far_sites
 from automator67.engine.instances import desired_instances, place_part
 from automator67.engine.job_times import moments
-from automator67.engine.judge import Standing
+from automator67.engine.judge import AppState, Standing
 from automator67.engine.maintenance import in_force, next_change
 from automator67.engine.names.worker import FarSite
 from automator67.engine.nodes.registry import Registry
@@ -100,6 +100,8 @@ class Reconciler:
         self._delivery = Delivery()
         self.far: tuple[FarSite, ...] = ()
         """Who takes which names at providers, as the last pass has found."""
+        self.found: tuple[Observed, Mapping[str, AppState]] | None = None
+        """What the last pass saw, and how it judged each app."""
         self.vault: Vault | None = None
         """Its secrets."""
 
@@ -154,6 +156,7 @@ class Reconciler:
             copies = join(observed)
         self._tell(desired, observed, copies)
         standing = self._reporter.report(desired, planned, observed, copies, now)
+        self.found = observed, standing.apps
         told_at = self._alert(desired, observed, standing, now)
         wakes = (planned.wake_at, next_change(desired.nodes, now), self._registry.watch.changes_at(now), told_at)
         wake_at = min(filter(None, wakes), default=0.0)

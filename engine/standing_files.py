@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from automator67.engine.breaker import Standing
+from automator67.engine.circuit import Standing
 from automator67.engine.durable import replace
 
 log = logging.getLogger("automator67.breakers")

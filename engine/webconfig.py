@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 from automator67.engine.durable import replace
@@ -16,5 +17,9 @@ def write_web_config(options: Options) -> None:
         "secrets": {forge: list(secrets) for forge, secrets in options.webhook_secrets.items()},
         "trusted_proxies": options.trusted_proxies,
         "store": options.store,
+        # What it must recognise it need not know.
+        "metrics_token_sha256": hashlib.sha256(options.metrics_token.encode()).hexdigest()
+        if options.metrics_token
+        else "",
     }
     replace(options.state / "web.json", json.dumps(data).encode())

@@ -15,6 +15,7 @@ from flask import Flask
 from automator67.engine.inbox import Inbox
 from automator67.engine.logs import setup_logging
 from automator67.ui.app import create_app
+from automator67.ui.metrics import metrics_blueprint
 from automator67.ui.readonly import ReadOnlyStore
 from automator67.ui.server import WebServer
 from automator67.webhooks.endpoint import webhooks_blueprint
@@ -27,6 +28,7 @@ def compose(state: Path, settings: SettingsFile) -> Flask:
     told = settings.current()
     open_readonly = ReadOnlyStore(told.store or state / "store.db")
     app = create_app(open_readonly, trusted_proxies=told.trusted_proxies)
+    app.register_blueprint(metrics_blueprint(open_readonly, lambda: settings.current().metrics_token_sha256))
     seen = Seen(recorded(open_readonly))
     app.register_blueprint(webhooks_blueprint(settings.current, Inbox(state / "inbox"), seen))
     return app

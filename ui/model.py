@@ -268,6 +268,8 @@ class AppDetail:
     volumes: tuple[Volume, ...] = ()
     steps: tuple[Step, ...] = ()
     events: tuple[Event, ...] = field(default=())
+    uptime: tuple[tuple[str, str], ...] = ()
+    """(month, share of its known time in which the app answered), the newest first."""
 
 
 @dataclass(frozen=True, slots=True)

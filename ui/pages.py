@@ -62,11 +62,11 @@ def pages_blueprint(open_readonly: Callable[[], Store], clock: Callable[[], floa
 
     @blueprint.get("/apps/<name>")
     def app(name: str) -> str:
-        return page(lambda tx: _app(tx, name), f"/api/v1/fragment/apps/{name}")
+        return page(lambda tx: _app(tx, name, clock()), f"/api/v1/fragment/apps/{name}")
 
     @blueprint.get("/api/v1/fragment/apps/<name>")
     def app_fragment(name: str) -> Response:
-        return fragment(lambda tx: _app(tx, name))
+        return fragment(lambda tx: _app(tx, name, clock()))
 
     @blueprint.get("/nodes/<name>")
     def node(name: str) -> str:
@@ -126,8 +126,8 @@ def _overview(tx: Connection, now: float) -> _View:
     return _View("Overview", ("attention", "summary", "apps", "nodes", "commits", "events"), context)
 
 
-def _app(tx: Connection, name: str) -> _View:
-    detail = queries.app_detail(tx, name)
+def _app(tx: Connection, name: str, now: float) -> _View:
+    detail = queries.app_detail(tx, name, now)
     if detail is None:
         raise NotFound(f"There is no app {name!r}.{_near(name, queries.app_names(tx))}")
     return _View(name, ("app",), {"detail": detail, "app": detail.app})

@@ -9,7 +9,9 @@ from sqlalchemy import Connection, Select, and_, select
 
 from automator67.engine.store.breakers import standings
 from automator67.engine.store.tables import actions, app_states, commits, events, holds, meta, nodes, posts, revisions
+from automator67.engine.store.uptime import months
 from automator67.engine.store.volumes import load_volumes
+from automator67.engine.uptime import percent
 from automator67.ui import reading
 from automator67.ui.model import (
     App,
@@ -30,6 +32,7 @@ from automator67.ui.model import (
 
 COMMITS = 8
 EVENTS = 15
+MONTHS = 3
 _PAST = 25
 
 
@@ -69,7 +72,7 @@ def node_names(tx: Connection) -> list[str]:
     return list(tx.scalars(select(nodes.c.name)))
 
 
-def app_detail(tx: Connection, name: str) -> AppDetail | None:
+def app_detail(tx: Connection, name: str, now: float) -> AppDetail | None:
     """Return one app with its past, None when there is none of that name."""
     found = _apps(tx, select(app_states).where(app_states.c.app == name))
     if not found:
@@ -93,6 +96,7 @@ def app_detail(tx: Connection, name: str) -> AppDetail | None:
             for r in tx.execute(past)
         ),
         volumes=tuple(v for v in _volumes(tx) if v.app == name),
+        uptime=tuple((m.month, percent(m.ratio)) for m in months(tx, now) if m.app == name)[:MONTHS],
         steps=_steps(tx, select(actions).where(actions.c.resource == resource).limit(_PAST)),
         events=_events(tx, select(events).where(events.c.resource == resource).limit(_PAST)),
     )

@@ -1,6 +1,7 @@
 """What the web process is told: ``web.json`` in the state directory, which the engine writes.
 
-``{"repository": "ana/cloud", "branch": "main", "secrets": {"github": ["..."]}, "trusted_proxies": 0, "store": ""}``.
+``{"repository": "ana/cloud", "branch": "main", "secrets": {"github": ["..."]}, "trusted_proxies": 0, "store": "",
+"metrics_token_sha256": ""}``.
 Several secrets for one forge are all valid, so that one can be changed without a gap.
 """
 
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 from automator67.webhooks.verify import SCHEMES, SIGNING_PREFIX, signing_key
 
-_KEYS: Final = ("repository", "branch", "secrets", "trusted_proxies", "store")
+_KEYS: Final = ("repository", "branch", "secrets", "trusted_proxies", "store", "metrics_token_sha256")
 
 log = logging.getLogger("automator67.webhooks")
 
@@ -31,7 +32,8 @@ class WebSettings:
     """``secrets`` has the forges that may deliver webhooks, with the secrets each may sign with.
 
     ``repository`` is the full name on the forge or the clone URL, ``trusted_proxies`` how many reverse proxies stand
-    before us, ``store`` the URL of the store when it is not in the state directory.
+    before us, ``store`` the URL of the store when it is not in the state directory, ``metrics_token_sha256`` (hex) of
+    the token that lets people read metrics.
     """
 
     repository: str = ""
@@ -39,6 +41,7 @@ class WebSettings:
     secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     trusted_proxies: int = 0
     store: str = ""
+    metrics_token_sha256: str = ""
 
     def __repr__(self) -> str:
         return f"WebSettings(repository={self.repository!r}, branch={self.branch!r}, forges={sorted(self.secrets)})"
@@ -93,10 +96,11 @@ def parse_settings(document: Any) -> WebSettings:
     for key in document:
         if key not in _KEYS:
             raise SettingsError(f"unknown key {key!r}{_near(key, _KEYS)}")
-    repository, branch, store = (document.get(k, d) for k, d in (("repository", ""), ("branch", "main"), ("store", "")))
+    texts = (("repository", ""), ("branch", "main"), ("store", ""), ("metrics_token_sha256", ""))
+    repository, branch, store, token = (document.get(k, d) for k, d in texts)
     proxies, given = document.get("trusted_proxies", 0), document.get("secrets", {})
-    if not all(isinstance(value, str) for value in (repository, branch, store)) or not branch:
-        raise SettingsError("repository, branch and store must be texts")
+    if not all(isinstance(value, str) for value in (repository, branch, store, token)) or not branch:
+        raise SettingsError("repository, branch, store and metrics_token_sha256 must be texts")
     if not isinstance(proxies, int) or isinstance(proxies, bool) or not 0 <= proxies <= 10:
         raise SettingsError("trusted_proxies must be a number from 0 to 10")
     if not isinstance(given, dict):
@@ -105,7 +109,7 @@ def parse_settings(document: Any) -> WebSettings:
     secrets = {forge: values for forge, values in secrets.items() if values}
     if secrets and not repository:
         raise SettingsError("repository is missing: without it no delivery can be told from another's")
-    return WebSettings(repository, branch, secrets, proxies, store)
+    return WebSettings(repository, branch, secrets, proxies, store, token)
 
 
 def _secrets(forge: str, value: Any) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from automator67.engine.cli.options import engine_options, options_of
 def command(**given: Any) -> None:
     """Run the engine: follow the repository, plan, apply, talk to agents.
 
-    Secrets come from the environment or files: A67_FORGE_TOKEN[_FILE], A67_WEBHOOK_SECRET[_FORGE][_FILE].
+    Secrets come from the environment or files: A67_FORGE_TOKEN[_FILE], A67_WEBHOOK_SECRET[_FORGE][_FILE],
+    A67_METRICS_TOKEN[_FILE].
     """
     options = options_of(**given)
     from automator67.engine.logs import setup_logging

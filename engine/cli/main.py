@@ -16,6 +16,7 @@ COMMANDS = {
     "sync": "sync:command",
     "status": "status:command",
     "history": "history:command",
+    "uptime": "uptime:command",
     "inspect": "inspect:command",
     "logs": "logs:command",
     "exec": "exec:command",

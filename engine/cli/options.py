@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from automator67.engine.cli.common import state_option
-from automator67.engine.options import OptionError, Options, is_local, secrets_from, token_from
+from automator67.engine.options import OptionError, Options, is_local, metrics_token_from, secrets_from, token_from
 from automator67.schemas.units import seconds
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -59,6 +59,7 @@ def options_of(**given: Any) -> Options:
             store=os.environ.get("A67_STORE", ""),
             forge_token=token_from(os.environ),
             webhook_secrets=secrets_from(os.environ),
+            metrics_token=metrics_token_from(os.environ),
         )
     except (ValueError, OptionError) as error:
         raise click.ClickException(str(error)) from error

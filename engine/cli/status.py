@@ -11,10 +11,13 @@ import click
 from sqlalchemy import select
 
 from automator67.engine.cli.common import ago, json_option, print_json, reading, state_option, table
+from automator67.engine.judge import AppState
 from automator67.engine.store.breakers import standings
 from automator67.engine.store.commits import recent_commits
 from automator67.engine.store.facts import app_state_rows, fact
 from automator67.engine.store.tables import holds, nodes
+from automator67.engine.store.uptime import months
+from automator67.engine.uptime import percent
 
 
 @click.command("status", short_help="How the cloud is now: nodes, apps, the present commit.")
@@ -32,6 +35,7 @@ def command(state: Path, as_json: bool) -> None:
         commits = recent_commits(tx, 1)
         remote_error = fact(tx, "remote_error")
         breakers = standings(tx)
+        uptime = {m.app: m.ratio for m in reversed(months(tx, time.time()))}
         held = {row.app: row.reason for row in tx.execute(select(holds))}
     wrong = [a for a in apps if a.health != "healthy" or a.sync != "synced" or a.drift == "drifted"]
     if as_json:
@@ -42,6 +46,7 @@ def command(state: Path, as_json: bool) -> None:
                 "nodes": [_node(m) for m in machines],
                 "apps": [asdict(a) for a in apps],
                 "holds": held,
+                "uptime": uptime,
                 "breakers": [asdict(b) for b in breakers],
             }
         )
@@ -55,16 +60,18 @@ def command(state: Path, as_json: bool) -> None:
         click.echo(f"! the repository cannot be read: {remote_error}")
     rows = [(n["name"], n["state"], n["seen"], n["reason"]) for n in map(_node, machines)]
     click.echo("\n" + table(("NODE", "STATE", "SEEN", ""), rows) if rows else "\nno node has joined yet")
-    lines = [
-        (a.app, a.sync, a.health, a.drift, f"{a.replicas_healthy}/{a.replicas_wanted}", _where(a.instances), a.reason)
-        for a in apps
-    ]
-    head = ("APP", "SYNC", "HEALTH", "DRIFT", "REPLICAS", "WHERE", "")
+    lines = [_line(a, uptime.get(a.app)) for a in apps]
+    head = ("APP", "SYNC", "HEALTH", "DRIFT", "REPLICAS", "UPTIME", "WHERE", "")
     click.echo("\n" + table(head, lines) if lines else "\nno app is declared yet")
     left = [(b.name, b.phase, _clock(b.until), b.why) for b in breakers if b.phase != "closed"]
     if left:
         click.echo("\n" + table(("LEFT ALONE", "BREAKER", "UNTIL", ""), left))
     raise click.exceptions.Exit(1 if wrong else 0)
+
+
+def _line(a: AppState, uptime: float | None) -> tuple[str, ...]:
+    replicas = f"{a.replicas_healthy}/{a.replicas_wanted}"
+    return a.app, a.sync, a.health, a.drift, replicas, percent(uptime), _where(a.instances), a.reason
 
 
 def _clock(at: float) -> str:

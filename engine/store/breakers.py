@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection, delete, insert, select
 
-from automator67.engine.breaker import Standing
+from automator67.engine.circuit import Standing
 from automator67.engine.store.watch_tables import breakers
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import insert, select
 
+import automator67.engine.store
 from automator67.engine.apps.revisions import from_spec, to_spec
 from automator67.engine.desired import Place, Probe, SecretRef, Volume
 from automator67.engine.judge import AppState
@@ -32,6 +35,9 @@ def store(store_url: str) -> Iterator[Store]:  # noqa: F811
 
 
 def test_migrations_give_exactly_the_declared_tables(store: Store) -> None:
+    for module in pkgutil.iter_modules(automator67.engine.store.__path__):
+        if module.name.endswith("tables"):
+            importlib.import_module(f"automator67.engine.store.{module.name}")
     with store.read() as tx:
         assert compare_metadata(MigrationContext.configure(tx), metadata) == []
 

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from automator67.engine.apis.client import ApiError, Client, Paused, Provider
-from automator67.engine.breaker import Breaker, BreakerOpen, Breakers, Standing
-from automator67.engine.chronicle import Chronicle
-from automator67.engine.circuit import Policy, most_calls
+from automator67.engine.breaker import Breaker, BreakerOpen, Breakers
+from automator67.engine.chronicle import Chronicle, Judged
+from automator67.engine.circuit import Policy, Standing, most_calls
 from automator67.engine.cli.status import command as status
 from automator67.engine.forges.github import GitHub
 from automator67.engine.forges.notes import NotesReporter
@@ -152,10 +152,10 @@ def test_what_opens_is_seen_in_status_and_history_and_what_closes_too(
     far = all_of_them.before("node/far", "node far", Policy(failures=1))
     forge = all_of_them.before("forge", "the forge")
     chronicle = Chronicle(store, all_of_them, tmp_path / "sql", clock, lambda text: text.replace("s3cret", "***"))
-    chronicle.tick()
+    chronicle.tick(Judged())
     with pytest.raises(OSError, match="token"), far.call(lambda _: True):
         raise OSError("token s3cret\nis wrong")
-    chronicle.tick()
+    chronicle.tick(Judged())
     with store.read() as tx:
         found = {s.name: s for s in standings(tx)}
         told = [(e.kind, e.resource, e.message) for e in tx.execute(events.select())]
@@ -169,7 +169,7 @@ def test_what_opens_is_seen_in_status_and_history_and_what_closes_too(
     assert '"phase": "open"' in CliRunner().invoke(status, ["--state", str(tmp_path), "--json"]).output
 
     far = all_of_them.before("node/far", "node far")
-    chronicle.tick()
+    chronicle.tick(Judged())
     with store.read() as tx:
         told = [e.message for e in tx.execute(events.select())]
     assert told[-1] == "it answers again"
@@ -219,11 +219,11 @@ def test_how_the_shards_of_a_router_stand_is_read_while_it_lives(
     told.tell(router.standings())
     (folder / "torn.breakers.json").write_text('[{"name": "shard/x')
     chronicle = Chronicle(store, Breakers(), folder, clock, str)
-    chronicle.tick()
+    chronicle.tick(Judged())
     with store.read() as tx:
         assert [(s.name, s.phase) for s in standings(tx)] == [("shard/shop/s0", "open")]
     os.utime(folder / "shop.breakers.json", (0, 0))
-    chronicle.tick()
+    chronicle.tick(Judged())
     with store.read() as tx:
         assert standings(tx) == []
     told.remove()

@@ -1,0 +1,44 @@
+"""Reads all that metrics are made of."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+
+from sqlalchemy import Connection, func, or_, select
+
+from automator67.engine.metrics import NodeFacts, Seen, VolumeFacts
+from automator67.engine.store.breakers import standings
+from automator67.engine.store.facts import app_state_rows
+from automator67.engine.store.nodes import node_records
+from automator67.engine.store.tables import meta, posts
+from automator67.engine.store.volumes import load_volumes
+
+ENGINE_FACT = "engine_measures"
+"""The engine's own measures of the last minute, as JSON."""
+
+
+def seen(tx: Connection) -> Seen:
+    """Return what is in the store now."""
+    facts = {row.key: row.value for row in tx.execute(select(meta))}
+    differs = or_(posts.c.state != posts.c.posted_state, posts.c.description != posts.c.posted_description)
+    volumes = load_volumes(tx)
+    return Seen(
+        version=version("automator67"),
+        started_at=float(facts.get("engine_started") or 0),
+        reconciled_at=float(facts.get("reconciled_at") or 0),
+        remote_error=facts.get("remote_error", ""),
+        waiting_statuses=tx.scalar(select(func.count()).select_from(posts).where(differs)) or 0,
+        engine=json.loads(facts.get(ENGINE_FACT) or "{}"),
+        nodes=[
+            NodeFacts(r.name, "revoked" if r.revoked_at else r.state, r.last_seen, r.cert_expires, r.report)
+            for r in node_records(tx)
+        ],
+        apps=app_state_rows(tx),
+        breakers=standings(tx),
+        volumes=[
+            VolumeFacts(v.app, v.volume, v.slot, held[-1].at, held[-1].bytes)
+            for v, held in volumes.snapshots.items()
+            if held
+        ],
+    )
