@@ -19,6 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SEEN_BY_THE_WEB = {
     "automator67.engine.store", "automator67.engine.inbox", "automator67.engine.logs", "automator67.engine.clock",
     "automator67.engine.desired", "automator67.engine.observed", "automator67.engine.plan.model",
+    "automator67.engine.metrics", "automator67.engine.uptime",
 }  # fmt: skip
 """What the page and the webhooks may know of the engine: the store, the inbox, plain data."""
 
