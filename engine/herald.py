@@ -30,10 +30,16 @@ AT_ONCE = 8
 
 
 class Herald:
-    """The thread that delivers. ``secret(name)`` returns a secret's value, or raises SecretError."""
+    """The thread that delivers. ``secret(name)`` returns a secret's value, or raises SecretError.
 
-    def __init__(self, store: Store, secret: Callable[[str], str], clock: Callable[[], float] = steady_now) -> None:
-        self._store, self._secret, self._clock = store, secret, clock
+    ``ready()``: whether secrets can be opened yet; before that nobody is told anything.
+    """
+
+    def __init__(
+        self, store: Store, secret: Callable[[str], str], ready: Callable[[], bool],
+        clock: Callable[[], float] = steady_now,
+    ) -> None:  # fmt: skip
+        self._store, self._secret, self._ready, self._clock = store, secret, ready, clock
         self._random = Random()  # noqa: S311
         self._busy: dict[str, Future[None]] = {}
         self._pool = ThreadPoolExecutor(AT_ONCE, "alert")
@@ -70,6 +76,8 @@ class Herald:
 
     def _turn(self) -> float:
         """Begin to deliver what is due; return how long to sleep."""
+        if not self._ready():
+            return 0.5
         with self._store.read() as tx:
             all_waiting = waiting(tx)
         first: dict[str, tuple[Outgoing, float]] = {}

@@ -20,6 +20,8 @@ TIMEOUT = 10.0
 _ASSET = apprise.AppriseAsset(
     app_id="automator67", app_desc="automator67", app_url="", async_mode=False, secure_logging=True
 )
+# What Apprise logs names targets; it is caught below and told without them.
+logging.getLogger("apprise").propagate = False
 _PLAIN = ("http://", "https://")
 _KINDS = {
     "info": apprise.NotifyType.INFO,
