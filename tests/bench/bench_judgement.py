@@ -16,19 +16,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from automator67.engine.alerts.incidents import Silence
+from automator67.engine.alerts.rules import rules_of
+from automator67.engine.alerts.telling import step
 from automator67.engine.copies import instance_id, join
 from automator67.engine.desired import App, Desired, Node, Origin
-from automator67.engine.judge import judge
+from automator67.engine.judge import Standing, judge
+from automator67.engine.nodes import judgement
 from automator67.engine.nodes.certificates import Identity
-from automator67.engine.nodes.judgement import Signs, Standing, Weather, judge_nodes
+from automator67.engine.nodes.judgement import Signs, Weather, judge_nodes
 from automator67.engine.nodes.registry import Registry
 from automator67.engine.observed import Assignment, Instance, NodeView, Observed
 from automator67.engine.plan.model import Plan
 from automator67.engine.settings import Settings
 from automator67.engine.store.database import Store, open_store
+from automator67.engine.troubles import troubles
 
 NODES, APPS = 1000, 10
 ROUND_BAR = 0.050
@@ -49,11 +55,14 @@ def measured(work: Callable[[], object], rounds: int = 9) -> float:
     return statistics.median(times)
 
 
-def a_round() -> tuple[float, float]:
-    """Return the seconds that one round of judgement takes, and those of only visiting everything."""
+def a_round() -> tuple[float, float, float]:
+    """Return the seconds that one round of judgement takes, those of only visiting everything, and those of alerts.
+
+    For the alerts every third node is unavailable, and all of that is still to be told.
+    """
     settings = Settings()
     signs = {f"n{n}": Signs(float(n % 60), every=EVERY, suspect=40.0, unavailable=100.0) for n in range(NODES)}
-    before = {name: Standing("healthy") for name in signs}
+    before = {name: judgement.Standing("healthy") for name in signs}
     apps = {f"a{n}": App(f"a{n}", Origin("apps/a.yaml", "b"), "docker", replicas=NODES, rev="r") for n in range(APPS)}
     assignments, views = [], {}
     for number, node in enumerate(signs):
@@ -79,7 +88,16 @@ def a_round() -> tuple[float, float]:
             for c in mine:
                 str(c.healthy)
 
-    return measured(work), measured(visit)
+    gone = {name: replace(v, state="unavailable") if n % 3 else v for n, (name, v) in enumerate(views.items())}
+    ill, standing = replace(observed, nodes=gone), Standing(judge(desired, observed, plan, copies_of), "applied", "")
+    rules = rules_of(
+        {"alerts": [{"to": "mailto://a@b.org"}, {"to": {"secret": "slack"}, "resources": {"kind": "app"}}]}
+    )
+
+    def tell() -> None:
+        step((), troubles(desired, ill, standing), rules, [Silence("node/n1", 9.0)], 1.0)
+
+    return measured(work), measured(visit), measured(tell)
 
 
 class Day:
@@ -150,9 +168,12 @@ def size(path: Path) -> int:
 
 def main() -> int:
     """Print the figures; return 1 when a bar is missed."""
-    judged, visited = a_round()
+    judged, visited, told = a_round()
     print(f"a round over {NODES} nodes and {NODES * APPS} copies: {judged * 1e3:.1f} ms "
           f"({judged / visited:.0f} times visiting them), bar {ROUND_BAR * 1e3:.0f} ms")  # fmt: skip
+    print(
+        f"alerts of {NODES * 2 // 3} lost nodes at once: {told * 1e3:.1f} ms ({told / visited:.0f} times visiting them)"
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.db"
         with open_store(path) as store:

@@ -10,6 +10,7 @@ most three nodes are in trouble at the same time. Checked, while it goes on and 
 - a replicated app never has fewer healthy copies than could run for longer than the bound;
 - every node that was given up was in trouble, and is trusted again in the end;
 - every incident of a node has one beginning and one end: no state is told twice in a row;
+- every incident that was told was told once, and once that it is over (a web hook is told of all of them);
 - in the end exactly the wanted copies run, each once.
 
 Needs root. Prints each fault and incident as it happens; exit code 1 when a promise was broken.
@@ -25,6 +26,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +38,7 @@ from tests.support.cloud import Cloud, http_app, wait_for
 from tests.support.copies import running_copies, running_processes
 from tests.support.ledger import lives, overlaps, witness
 from tests.support.netns import Net
+from tests.support.sinks import Hook
 
 NODES = tuple(f"n{n}" for n in range(10))
 REPLICAS = 4
@@ -60,6 +63,7 @@ class Soak:
         self.cloud = Cloud(directory / "cloud", nodes=NODES)
         self.cloud.host = net.host
         self.cloud.inside = {node: net.command(node) for node in NODES}
+        self.hook = Hook()
         self.trouble: dict[str, Callable[[], None]] = {}
         self.until: dict[str, float] = {}
         self.was_in_trouble: set[str] = set()
@@ -78,7 +82,8 @@ class Soak:
     def up(self) -> None:
         """Start everything."""
         self.began = time.monotonic()
-        settings = {"name": self.cloud.name, "heartbeat": BEAT}
+        alerts = [{"to": self.hook.url, "group": "1s", "repeat": 0}]
+        settings = {"name": self.cloud.name, "heartbeat": BEAT, "alerts": alerts}
         self.cloud.push(self.cloud.base() | {
             "automator67.yaml": settings, "apps/only.yaml": witness(self.evidence, exclusive=True),
             "apps/web.yaml": http_app(replicas=REPLICAS),
@@ -107,9 +112,23 @@ class Soak:
         try:
             wait_for("trust", lambda: self._check(time.monotonic()) or self.cloud.healthy_nodes() >= set(NODES), CALM)
             wait_for("the wanted copies, each once", self._as_wanted, CALM)
+            wait_for("the end of every incident", lambda: self._alerts() == set(), CALM)
         except AssertionError as error:
             self._broken(str(error))
         self._check(time.monotonic())
+
+    def _alerts(self) -> set[str]:
+        """Return the incidents whose end was not told yet; what was told twice is a broken promise."""
+        times: dict[str, Counter[str]] = {"problem": Counter(), "resolved": Counter()}
+        # The same message may come twice when the engine is killed in between: its id says so.
+        for m in {m["id"]: m for m in self.hook.taken}.values():
+            times[m["kind"]].update(i["id"] for i in m["incidents"])
+        for kind, counted in times.items():
+            for name in [name for name, count in counted.items() if count > 1]:
+                self._broken(f"incident {name} was told as {kind} {counted[name]} times")
+        for name in set(times["resolved"]) - set(times["problem"]):
+            self._broken(f"the end of incident {name} was told, which itself never was")
+        return set(times["problem"]) - set(times["resolved"])
 
     def _as_wanted(self) -> bool:
         counts = running_copies(self.cloud.name)
@@ -216,6 +235,10 @@ class Soak:
                 self._broken(f"{node} was trusted again without having recovered")
             self.last[node] = e.kind
 
+    def incidents(self) -> int:
+        """Return how many incidents were told of."""
+        return len({i["id"] for m in self.hook.taken for i in m["incidents"]})
+
     def _broken(self, what: str) -> None:
         if what not in self.broken_promises:
             self.broken_promises.append(what)
@@ -236,6 +259,8 @@ def main() -> int:
             soak.run(arguments.minutes * 60)
             soak.settle()
             copies = len(lives(soak.evidence))
+        soak.hook.close()
+    print(f"{len(soak.hook.taken)} messages told of {soak.incidents()} incidents")
     print(f"{soak.faults} faults; the exclusive app lived {copies} times, never twice at once: "
           f"{not soak.broken_promises}; broken promises: {len(soak.broken_promises)}")  # fmt: skip
     return 1 if soak.broken_promises else 0
