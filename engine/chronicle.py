@@ -10,21 +10,26 @@ import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
+from automator67.engine.accounts import running, standing
 from automator67.engine.breaker import Breakers
 from automator67.engine.circuit import Standing
-from automator67.engine.desired import Node
+from automator67.engine.desired import Desired
 from automator67.engine.judge import AppState
 from automator67.engine.measures import Measures, present
+from automator67.engine.months import month_of
 from automator67.engine.observed import Observed
+from automator67.engine.quotas import Quota
 from automator67.engine.standing_files import read_standings
 from automator67.engine.store.breakers import put_standings
 from automator67.engine.store.database import Store
 from automator67.engine.store.facts import add_events, app_state_rows, set_fact
 from automator67.engine.store.history import put_point
 from automator67.engine.store.nodes import node_records
+from automator67.engine.store.quotas import add_hours, put_quotas, read_quotas
 from automator67.engine.store.uptime import add_spent
 from automator67.engine.store.watching import ENGINE_FACT
 from automator67.engine.uptime import Spent, account, verdict
@@ -40,7 +45,7 @@ class Judged:
 
     passed_at: float = 0.0
     states: Mapping[str, AppState] = field(default_factory=dict)
-    nodes: Mapping[str, Node] = field(default_factory=dict)
+    desired: Desired | None = None
     observed: Observed | None = None
     figures: Measures = field(default_factory=dict)
 
@@ -64,6 +69,9 @@ class Chronicle:
         self._spent: dict[str, Spent] = {}
         self._counted_from = self._started
         self._due = 0.0
+        self._awake: dict[str, float] = {}
+        self.quotas: tuple[Quota, ...] = ()
+        """How accounts at providers stand, since the last minute."""
 
     def tick(self, judged: Judged) -> None:
         """Count the time that passed, and write what is due; call it about every second.
@@ -90,6 +98,7 @@ class Chronicle:
         if minute:
             # What is still undecided is carried on.
             self._spent = {app: Spent(silent=s.silent) for app, s in self._spent.items() if s.silent}
+            self._awake = {}
             self._counted_from, self._due = now, (now // MINUTE + 1) * MINUTE
 
     def _count(self, judged: Judged, now: float) -> None:
@@ -98,11 +107,15 @@ class Chronicle:
             self._spent = {app: replace(s, silent=0.0) for app, s in self._spent.items()}
             return
         views = {name: view.state for name, view in judged.observed.nodes.items()}
-        announced = frozenset(name for name, node in judged.nodes.items() if node.window is not None)
+        nodes = judged.desired.nodes if judged.desired else {}
+        announced = frozenset(name for name, node in nodes.items() if node.window is not None)
         for name, state in judged.states.items():
             ran = name in judged.observed.last_good
             found = verdict(state, views, announced, ran_before=ran)
             self._spent[name] = account(self._spent.get(name, Spent()), found, seconds)
+        for name, node in nodes.items():
+            if copies := running(node, judged.observed.nodes.get(name)):
+                self._awake[name] = self._awake.get(name, 0.0) + copies * seconds
 
     def _minute(self, tx: Connection, judged: Judged, now: float) -> None:
         figures = {**_own_use(), **judged.figures}
@@ -112,6 +125,19 @@ class Chronicle:
         reports = {r.name: r.report for r in node_records(tx)}
         put_point(tx, present(reports, app_state_rows(tx), figures), now)
         add_spent(tx, self._spent, self._counted_from, now)
+        self._account(tx, judged, reports, now)
+
+    def _account(self, tx: Connection, judged: Judged, reports: Mapping[str, Mapping[str, Any]], now: float) -> None:
+        if judged.desired is None or judged.observed is None:
+            return
+        month, *around = month_of(now)
+        hours = add_hours(tx, self._awake, month, self._counted_from)
+        found = standing(judged.desired, judged.observed.nodes, reports, hours, (around[0], around[1]), now)
+        before = {(q.node, q.resource): q.state for q in read_quotas(tx)}
+        put_quotas(tx, found)
+        news = [q for q in found if q.state != before.get((q.node, q.resource), "ok") and q.state != "ok"]
+        add_events(tx, [(now, "quota", f"node/{q.node}", q.text, "") for q in news])
+        self.quotas = tuple(found)
 
 
 def _own_use() -> dict[str, float]:

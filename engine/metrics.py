@@ -14,6 +14,7 @@ from automator67.engine.circuit import Standing
 from automator67.engine.judge import AppState
 from automator67.engine.measures import Measures, app_measures, node_measures
 from automator67.engine.observed import NodeState
+from automator67.engine.quotas import Quota
 
 NODE_STATES = get_args(NodeState)
 HEALTH = ("healthy", "progressing", "degraded", "missing", "unknown")
@@ -66,6 +67,7 @@ class Seen:
     nodes: Sequence[NodeFacts] = ()
     apps: Mapping[str, AppState] = field(default_factory=dict)
     breakers: Sequence[Standing] = ()
+    quotas: Sequence[Quota] = ()
     volumes: Sequence[VolumeFacts] = ()
 
 
@@ -114,6 +116,8 @@ def _catalogue() -> tuple[Metric, ...]:
         *(Metric(name, "gauge", ("app",), text) for name, text in _APP.values()),
         Metric("breaker_state", "gauge", ("name", "state"), "1 for the state of the circuit breaker, else 0."),
         Metric("breaker_refused_total", "counter", ("name",), "Calls that were not let through."),
+        Metric("quota_used_ratio", "gauge", ("node", "resource"), "Used share of what the account gives."),
+        Metric("quota_projected_ratio", "gauge", ("node", "resource"), "The same at the end of the period, foretold."),
         Metric("volume_last_backup_time_seconds", "gauge", ("app", "volume", "slot"), "When the newest backup began."),
         Metric("volume_last_backup_bytes", "gauge", ("app", "volume", "slot"), "Size of what it holds."),
     )
@@ -141,6 +145,10 @@ def samples(seen: Seen) -> Iterator[Sample]:
     for breaker in seen.breakers:
         yield from _one_of("breaker_state", (breaker.name,), PHASES, breaker.phase)
         yield "breaker_refused_total", (breaker.name,), float(breaker.refused)
+    for q in seen.quotas:
+        if q.limit:
+            yield "quota_used_ratio", (q.node, q.resource), q.used / q.limit
+            yield "quota_projected_ratio", (q.node, q.resource), q.projected / q.limit
     for v in seen.volumes:
         labels = (v.app, v.volume, str(v.slot))
         yield "volume_last_backup_time_seconds", labels, v.at

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from automator67.engine.desired import Runtime
 from automator67.engine.jobs import Moment, Runs
+from automator67.engine.quotas import Quota
 from automator67.engine.volumes import VolumeFacts
 from automator67.schemas.messages.policy import NOTHING, Policy
 
@@ -100,6 +101,8 @@ class NodeView:
     """The SHA-256 of its proxy's certificate."""
     tools: frozenset[str] = frozenset()
     """Programs found there that some tasks need, such as restic."""
+    quotas: tuple[Quota, ...] = ()
+    """Of an account at a provider: what it has used of what it gives for nothing."""
     lease_until: float = 0.0
     """Until when, at the latest, it may run what must not run twice without hearing of the engine."""
 

@@ -227,14 +227,14 @@ class Engine:
             await asyncio.to_thread(self._registry.flush)
             await self._volumes.tick()
             await asyncio.to_thread(self._chronicle.tick, self._judged())
+            self._reconciler.quotas = self._chronicle.quotas
         except StoreUnavailable as error:
             log.warning("%s", error)
 
     def _judged(self) -> Judged:
         passes = {"passes": self._loop.passes, "failed_passes": self._loop.failed, "pass_seconds": self._loop.seconds}
-        nodes = self._reconciler.desired.nodes if self._reconciler.desired else {}
         observed, states = self._reconciler.found or (None, {})
-        return Judged(self._looked, states, nodes, observed, passes)
+        return Judged(self._looked, states, self._reconciler.desired, observed, passes)
 
     async def _tidy(self) -> None:
         await self._loop.run_blocking(self._source.tidy)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from automator67.engine import crash
+from automator67.engine.accounts import accounted
 from automator67.engine.alert_desk import AlertDesk
 from automator67.engine.apply import Work, work, write
 from automator67.engine.apps.revisions import from_spec
@@ -32,6 +33,7 @@ from automator67.engine.observed import Assignment, NodeView, Observed
 from automator67.engine.plan.planner import plan
 from automator67.engine.plan.render import told
 from automator67.engine.promotion import say
+from automator67.engine.quotas import Quota
 from automator67.engine.record import CommitReporter
 from automator67.engine.secrets.delivery import Delivery
 from automator67.engine.secrets.errors import SecretError
@@ -78,9 +80,7 @@ class Reconciler:
         settle: Settle | None = None,
         alerts: AlertDesk | None = None,
     ) -> None:
-        self._store = store
-        self._source = source
-        self._registry = registry
+        self._store, self._source, self._registry = store, source, registry
         self._reporter = CommitReporter(store, redact)
         self._settle = settle
         self._head, self._unreadable = "", ""
@@ -88,9 +88,7 @@ class Reconciler:
         self._alerts = alerts
         self._stale = False
         self._intents: Intents | None = None
-        self._apps: dict[tuple[str, str, str], App] = {}
-        self._started = started
-        self._store_lost = store_lost
+        self._started, self._store_lost = started, store_lost
         self._unsettled: bool | None = None
         self._first_report = 0.0
         self.desired: Desired | None = None
@@ -102,6 +100,7 @@ class Reconciler:
         """Who takes which names at providers, as the last pass has found."""
         self.found: tuple[Observed, Mapping[str, AppState]] | None = None
         """What the last pass saw, and how it judged each app."""
+        self.quotas: tuple[Quota, ...] = ()
         self.vault: Vault | None = None
         """Its secrets."""
 
@@ -225,7 +224,7 @@ class Reconciler:
         return self._intents
 
     def _observe(self, desired: Desired, now: float) -> Observed:
-        views = self._registry.views(desired.nodes, desired.settings)
+        views = accounted(self._registry.views(desired.nodes, desired.settings), self.quotas)
         i = self._present_intents()
         if self._unsettled is None:
             self._unsettled = not (i.deployed or i.assignments)

@@ -11,14 +11,14 @@ from automator67.schemas.units import size_bytes
 STALE_DAYS = 180
 Facts = Mapping[str, Mapping[str, Any]]
 """By kind of node, as engine/facts/free-tiers.yaml has them."""
-_QUOTA = ("services", "hours_per_month", "egress")
+_QUOTA = ("services", "hours_per_month", "egress", "disk", "databases", "connections")
 """What ``quota`` of a node may say for its account."""
 _DAYS_TO_1970 = 719_468
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A free tier. Memory and egress (a month) in bytes, CPU in cores; None: no limit is known.
+    """A free tier. Memory, disk and egress (a month) in bytes, CPU in cores; None: no limit is known.
 
     ``memory`` and ``cpu`` are what one copy gets, ``hours`` how long all copies may be awake in a month. ``sleeps``:
     what nobody asks for is stopped, and takes a while to come back. ``as_of`` is a day, YYYY-MM-DD.
@@ -30,6 +30,9 @@ class Tier:
     services: float | None = None
     hours: float | None = None
     egress: int | None = None
+    disk: int | None = None
+    databases: float | None = None
+    connections: float | None = None
     sleeps: bool = False
     as_of: str = ""
     confidence: str = ""
@@ -54,6 +57,9 @@ def tier_of(facts: Facts, kind: str, node: Mapping[str, Any]) -> Tier | None:
         services=None if "services" not in f else float(f["services"]),
         hours=None if "hours_per_month" not in f else float(f["hours_per_month"]),
         egress=None if "egress" not in f else size_bytes(f["egress"]),
+        disk=None if "disk" not in f else size_bytes(f["disk"]),
+        databases=None if "databases" not in f else float(f["databases"]),
+        connections=None if "connections" not in f else float(f["connections"]),
         sleeps=bool(f.get("sleeps", False)),
         as_of=str(f.get("as_of", "")),
         confidence=str(f.get("confidence", "")),

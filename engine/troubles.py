@@ -22,6 +22,7 @@ def troubles(desired: Desired, observed: Observed, standing: Standing) -> list[T
     found = list(_network(observed))
     for name, view in observed.nodes.items():
         found += _node(name, view, desired)
+        found += _quotas(name, view)
     for state in standing.apps.values():
         found += _app(state, desired, observed)
     found += _backups(observed)
@@ -59,6 +60,12 @@ def _node(name: str, view: NodeView, desired: Desired) -> Iterator[Trouble]:
         f"node/{name}", "node", view.state, view.reason, _labels("node", name, **own), frozenset({NETWORK}),
         keeps=view.state == "recovering",
     )  # fmt: skip
+
+
+def _quotas(name: str, view: NodeView) -> Iterator[Trouble]:
+    for quota in view.quotas:
+        if quota.state != "ok":
+            yield Trouble(f"node/{name}", f"quota-{quota.resource}", "quota", quota.warning, _labels("node", name))
 
 
 def _app(state: AppState, desired: Desired, observed: Observed) -> Iterator[Trouble]:

@@ -17,6 +17,7 @@ COMMANDS = {
     "status": "status:command",
     "history": "history:command",
     "uptime": "uptime:command",
+    "quotas": "quotas:command",
     "inspect": "inspect:command",
     "logs": "logs:command",
     "exec": "exec:command",

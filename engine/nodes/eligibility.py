@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from automator67.engine.capabilities import CAPABILITIES, unfit
 from automator67.engine.desired import App, Node
 from automator67.engine.observed import NodeView
+from automator67.engine.quotas import used_up
 from automator67.schemas.messages.policy import Demands, Policy, refusal
 
 DISK_FULL = 0.9
@@ -30,6 +31,8 @@ def closed(node: Node, view: NodeView) -> str:
         return f"the node is {view.state}"
     if not view.reported:
         return "the node has not reported since the engine started"
+    if why := used_up(view.quotas):
+        return why
     if view.disk and view.disk_used > DISK_FULL * view.disk:
         return f"its disk is {view.disk_used / view.disk:.0%} full"
     return ""

@@ -161,7 +161,9 @@ def _room(node: Node, view: NodeView | None) -> _Room:
     # A machine keeps some for itself; an account's memory is all for apps.
     kept = SYSTEM_MEMORY if node.tier is None else 0
     memory = node.memory if node.memory is not None else max(0, view.memory - kept)
-    terms = {"reliability": reliability(view), "pressure": ease(view), "awake": awake(node), "egress": egress(node)}
+    terms = {
+        "reliability": reliability(view), "pressure": ease(view), "awake": awake(node), "egress": egress(node, view)
+    }  # fmt: skip
     able = CAPABILITIES.get(node.kind)
     services = node.tier.services if node.tier is not None else dict(node.quota).get("services")
     return _Room(
@@ -236,7 +238,7 @@ def _score(app: App, room: _Room, levels: Sequence[float], crowding: float) -> S
         "reliability": reliability(room.view),
         "pressure": ease(room.view),
         "awake": awake(room.node),
-        "egress": egress(room.node),
+        "egress": egress(room.node, room.view),
         "quota": _quota_left(room),
         "image": 1.0 if app.image in room.view.images else 0.0,
     }
@@ -254,7 +256,7 @@ def _balance(app: App, room: _Room) -> float:
 
 def _quota_left(room: _Room) -> float:
     services = 1.0 if room.services is None else max(0.0, 1.0 - (room.held + 1) / max(room.services, 1.0))
-    return min(services, hours_left(room.node, room.held))
+    return min(services, hours_left(room.node, room.view, room.held))
 
 
 def _preferred(app: App, room: _Room) -> float:

@@ -6,6 +6,7 @@ import math
 
 from automator67.engine.desired import App, Node
 from automator67.engine.observed import NodeView
+from automator67.engine.quotas import Resource
 from automator67.schemas.units import human_bytes
 
 CPU_OVERCOMMIT = 2.0
@@ -34,13 +35,13 @@ def awake(node: Node) -> float:
     return 0.0 if node.tier is not None and node.tier.sleeps else 1.0
 
 
-def egress(node: Node) -> float:
-    """Return how much an app may send from there, to clients and to its shards alike."""
+def egress(node: Node, view: NodeView) -> float:
+    """Return how much an app may still send from there, to clients and to its shards alike."""
     free = node.tier.egress if node.tier is not None else None
-    return 1.0 if free is None else min(1.0, free / PLENTY_OF_EGRESS)
+    return 1.0 if free is None else min(1.0, max(0.0, free - _used(view, "egress")) / PLENTY_OF_EGRESS)
 
 
-def hours_left(node: Node, held: int) -> float:
+def hours_left(node: Node, view: NodeView, held: int) -> float:
     """Return what is left of an account's hours when it holds so many services.
 
     They sleep part of the time; how much is not known before, so each makes the rest smaller, but never nothing.
@@ -48,7 +49,12 @@ def hours_left(node: Node, held: int) -> float:
     hours = node.tier.hours if node.tier is not None else None
     if hours is None:
         return 1.0
-    return hours / (hours + HOURS_PER_MONTH * held) if hours else 0.0
+    left = max(0.0, hours - _used(view, "hours"))
+    return left / (hours + HOURS_PER_MONTH * held) if hours else 0.0
+
+
+def _used(view: NodeView, resource: Resource) -> float:
+    return sum(q.used for q in view.quotas if q.resource == resource)
 
 
 def too_small(app: App, node: Node) -> str:

@@ -1,4 +1,4 @@
-"""The tables of what is watched: breakers, the history of what is measured, uptime."""
+"""The tables of what is watched: breakers, the history of what is measured, uptime, quotas."""
 
 from __future__ import annotations
 
@@ -41,3 +41,25 @@ uptime = Table(
 )
 """How long each app was what in a month (``YYYY-MM``, UTC), in seconds, as engine/uptime.py says; ``since`` is when
 counting began."""
+
+account_hours = Table(
+    "account_hours",
+    metadata,
+    Column("node", String(64), primary_key=True),
+    Column("month", String(7), nullable=False),
+    Column("since", Float, nullable=False),
+    Column("seconds", Float, nullable=False),
+)
+"""How long copies ran at each account in the present month; ``since`` is when counting began."""
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("node", String(64), primary_key=True),
+    Column("resource", String(16), primary_key=True),
+    Column("used", Float, nullable=False),
+    Column("limit", Float, nullable=False),
+    Column("projected", Float, nullable=False),
+    Column("ends", Float, nullable=False),
+)
+"""How every account stands, as engine/quotas.py says."""

@@ -11,6 +11,7 @@ from automator67.engine.metrics import NodeFacts, Seen, VolumeFacts
 from automator67.engine.store.breakers import standings
 from automator67.engine.store.facts import app_state_rows
 from automator67.engine.store.nodes import node_records
+from automator67.engine.store.quotas import read_quotas
 from automator67.engine.store.tables import meta, posts
 from automator67.engine.store.volumes import load_volumes
 
@@ -36,6 +37,7 @@ def seen(tx: Connection) -> Seen:
         ],
         apps=app_state_rows(tx),
         breakers=standings(tx),
+        quotas=read_quotas(tx),
         volumes=[
             VolumeFacts(v.app, v.volume, v.slot, held[-1].at, held[-1].bytes)
             for v, held in volumes.snapshots.items()

@@ -23,10 +23,12 @@ from automator67.engine.circuit import Policy
 from automator67.engine.judge import AppState
 from automator67.engine.measures import mean, present
 from automator67.engine.metrics import CATALOGUE, PREFIX
+from automator67.engine.quotas import Quota
 from automator67.engine.store.database import Store, open_store
 from automator67.engine.store.facts import set_app_states
 from automator67.engine.store.history import HOURS, MINUTES, put_point, read_history
 from automator67.engine.store.nodes import NodeRecord, put_nodes
+from automator67.engine.store.quotas import put_quotas
 from automator67.engine.store.volume_tables import snapshots
 from automator67.engine.store.watch_tables import history
 from automator67.ui.app import create_app
@@ -59,6 +61,7 @@ class Cloud:
         with self.store.begin() as tx:
             put_nodes(tx, [NodeRecord("hel1", cert_expires=NOON + 60, last_seen=NOON, state="healthy", report=REPORT)])
             set_app_states(tx, {}, {"blog": blog}, NOON)
+            put_quotas(tx, [Quota("far", "hours", 75.0, 750.0, 1500.0, NOON)])
             tx.execute(insert(snapshots).values(
                 app="blog", slot=0, volume="data", id="s1", at=NOON - 9, files=3, bytes=70))  # fmt: skip
 
@@ -116,6 +119,8 @@ def test_the_endpoint_its_document_and_the_catalogue_agree(cloud: Cloud) -> None
     assert value("breaker_state", name="node/far", state="open") == 1
     assert value("volume_last_backup_bytes", app="blog", volume="data", slot="0") == 70
     assert value("engine_passes_total") == 3
+    assert value("quota_used_ratio", node="far", resource="hours") == 0.1
+    assert value("quota_projected_ratio", node="far", resource="hours") == 2
     assert value("engine_resident_memory_bytes") > 1e6
 
 

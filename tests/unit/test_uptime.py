@@ -27,6 +27,7 @@ from automator67.engine.store.facts import set_app_states
 from automator67.engine.store.uptime import MONTHS, add_spent, months
 from automator67.engine.uptime import Spent, Verdict, account, percent, verdict
 from automator67.engine.windows import Window
+from tests.support.world import desired
 
 NOON = 1_764_072_000.0  # 2025-11-25
 
@@ -114,7 +115,7 @@ class World:
         seen = Observed({"n0": NodeView("n0", self.node)}, last_good={"blog": None})  # type: ignore[dict-item]
         for _ in range(seconds):
             self.now += 1
-            self.chronicle.tick(Judged(self.now, {"blog": self.app}, {"n0": node}, seen))
+            self.chronicle.tick(Judged(self.now, {"blog": self.app}, desired(nodes={"n0": node}), seen))
 
 
 @pytest.fixture
