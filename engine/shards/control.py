@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from automator67.engine.shards.plan.model import Refused
 from automator67.engine.shards.plan.statements import Statement, literal
-from automator67.engine.shards.router import Described
+from automator67.engine.shards.plans import Described
 from automator67.engine.shards.transaction import Transaction
 from automator67.engine.shards.wire import messages as m
 from automator67.engine.shards.wire.backend import ShardError

@@ -13,7 +13,7 @@ from automator67.engine.shards.merge import sort_key
 from automator67.engine.shards.plan.conditions import Condition
 from automator67.engine.shards.plan.model import Concatenated, Gathered
 from automator67.engine.shards.plan.statements import quoted
-from automator67.engine.shards.router import Described
+from automator67.engine.shards.plans import Described
 from automator67.engine.shards.values import Call
 from automator67.engine.shards.wire import messages as m
 from automator67.engine.shards.wire.backend import Backend, ShardError

@@ -35,6 +35,15 @@ class Pool:
         self._ending: set[asyncio.Task[None]] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    def at_once(self) -> Backend | None:
+        """Lend a connection that is idle, if there is one and nobody waits."""
+        while self._idle and not self._waiting:
+            backend = self._idle.pop()
+            if backend.untouched:
+                return backend
+            self._forget(backend)
+        return None
+
     async def take(self) -> Backend:
         """Lend a connection. Raises ShardError when none can be had in time."""
         while True:

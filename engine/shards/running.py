@@ -10,7 +10,8 @@ from automator67.engine.shards.execute import Output, Tally, fan, gather, pass_t
 from automator67.engine.shards.inserts import insert_rows
 from automator67.engine.shards.plan.conditions import Condition, shards_of
 from automator67.engine.shards.plan.model import Concatenated, Fan, Gathered, OneShard, Plan, Refused, Rows
-from automator67.engine.shards.router import Described, Planned
+from automator67.engine.shards.plan.place import shards_meant
+from automator67.engine.shards.plans import Described, Planned
 from automator67.engine.shards.values import Call
 from automator67.engine.shards.wire import messages as m
 from automator67.engine.shards.wire.backend import Backend, ShardError
@@ -76,8 +77,7 @@ class Runner:
     async def _one(self, planned: Planned, plan: OneShard, call: Call, held: Held | None) -> Tally:
         shard = plan.fixed
         if shard is None:
-            places = [shards_of(c, self._router.layout, call.read()) for c in plan.candidates]
-            together = frozenset[int]().union(*places)
+            together = shards_meant(plan, self._router.layout, call.read())
             if len(together) > 1:
                 if plan.otherwise is None:
                     raise Refused("it needs rows of several shards", "Compare the shard key with one value.")
@@ -102,7 +102,7 @@ class Runner:
         if call.described is None:
             known = planned.described.get(())
             if known is None:
-                known = planned.described[()] = await self.describe(planned.statement.text, ())
+                known = planned.described[()] = await self.describe(call.text, ())
             call.described = known
         return call.described
 

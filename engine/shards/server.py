@@ -82,7 +82,7 @@ class Front:
             if session is not None:
                 self.sessions.pop(session.number, None)
                 with contextlib.suppress(Exception):
-                    await session.connections.leave()
+                    await session.leave()
             channel.close()
 
     def _welcome(self, channel: Channel, session: Session) -> None:
@@ -124,7 +124,7 @@ class Front:
             return
         session = self.sessions.get(struct.unpack_from(">i", item, 8)[0])
         if session is not None and hmac.compare_digest(session.secret, item[12:16]):
-            await session.connections.cancel()
+            await session.cancel()
 
     async def _authenticate(self, channel: Channel, item: bytes, code: int) -> SessionSettings | None:
         words = item[8:].split(b"\0")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Awaitable
 
 from automator67.engine.shards.connections import Connections
 from automator67.engine.shards.control import ABORTED, ControlStatements
+from automator67.engine.shards.express import Express
 from automator67.engine.shards.plan.model import Concatenated, Fan, Gathered, OneShard, Refused, Rows
-from automator67.engine.shards.plan.statements import Statement, Unreadable
+from automator67.engine.shards.plan.statements import Statement, Unreadable, split
+from automator67.engine.shards.plans import Described, Planned
 from automator67.engine.shards.portals import HeldAnswer, Portal, Prepared
-from automator67.engine.shards.router import Described, Planned, Router
+from automator67.engine.shards.router import Router
 from automator67.engine.shards.running import Runner
 from automator67.engine.shards.settings import SessionSettings
 from automator67.engine.shards.transaction import Transaction
@@ -36,9 +39,12 @@ class Session:
         self.runner = Runner(self.connections, self)
         self.doing = ""
         self._skipping = False
-        self._statements: dict[bytes, Prepared] = {}
+        self.at_rest = False
+        self.statements: dict[bytes, Prepared] = {}
         self._portals: dict[bytes, Portal] = {}
         self._control = ControlStatements(self)
+        self._express = Express(self)
+        channel.offer = self._express.offer
 
     @property
     def status(self) -> bytes:
@@ -53,7 +59,9 @@ class Session:
         batch: list[bytes] = []
         try:
             while True:
+                self.at_rest = not batch and not self._skipping
                 item = await self.channel.read()
+                self.at_rest = False
                 kind = item[:1]
                 if kind == b"X":
                     return
@@ -71,7 +79,19 @@ class Session:
                 elif kind not in (b"d", b"c", b"f"):
                     raise m.Malformed(f"message type {kind!r}")
         finally:
-            await self.connections.leave()
+            await self.leave()
+
+    async def leave(self) -> None:
+        """Undo what is open; also when the client vanished in the midst of a statement."""
+        self.channel.offer = None
+        self._express.leave()
+        await self.connections.leave()
+
+    async def cancel(self) -> None:
+        """End what runs now."""
+        if self._express.backend is not None:
+            await self._express.backend.cancel()
+        await self.connections.cancel()
 
     # Output
 
@@ -98,7 +118,7 @@ class Session:
     async def _simple(self, item: bytes) -> None:
         text = item[5:-1].decode("utf-8", "replace")
         try:
-            statements = self.router.statements(text)
+            statements = split(text)
         except Unreadable:
             await self._guarded(self._unreadable(text))
             await self.send(m.ready(self.status))
@@ -147,20 +167,38 @@ class Session:
         transaction = self.connections.transaction
         if transaction is not None and transaction.failed:
             raise ShardError("", ABORTED)
-        planned = portal.prepared.planned if portal else self.router.planned(statement, self.settings.path)
+        planned = self._planned(statement, call, portal)
         if isinstance(planned.plan, Unreadable):
             await self._unreadable(statement.text)
         if isinstance(planned.plan, (Refused, Unreadable)):
             # What PostgreSQL itself objects to counts more than what the router cannot do.
             await self.runner.describe(statement.text, call.described.parameters if call.described else ())
             raise planned.plan
-        return await self.runner.run(planned, planned.plan, call, portal)
+        started = time.perf_counter()
+        try:
+            return await self.runner.run(planned, planned.plan, call, portal)
+        finally:
+            planned.took(time.perf_counter() - started)
+
+    def _planned(self, statement: Statement, call: Call, portal: Portal | None) -> Planned:
+        plans = self.router.plans
+        if call.extended:
+            prepared = portal.prepared if portal else None
+            if prepared is None or not plans.fresh(prepared.planned):
+                planned = plans.planned(statement, self.settings.path)
+                if portal is not None:
+                    portal.prepared = Prepared(planned, portal.prepared.described)
+                return planned
+            return prepared.planned
+        known = plans.learned(statement, self.settings.path)
+        call.slots = known.values
+        return known.planned
 
     def deallocate(self, name: str | None) -> None:
         """Forget a prepared statement, or all of them. Raises ShardError."""
         if name is None:
-            self._statements.clear()
-        elif self._statements.pop(name.encode(), None) is None:
+            self.statements.clear()
+        elif self.statements.pop(name.encode(), None) is None:
             raise ShardError("", m.error("26000", f'prepared statement "{name}" does not exist'))
 
     # The extended protocol
@@ -199,41 +237,41 @@ class Session:
                     end = body.index(0)
                     return await self._execute(body[:end], int.from_bytes(body[end + 1 : end + 5], "big"))
                 case b"C":
-                    (self._statements if body[:1] == b"S" else self._portals).pop(body[1:-1], None)
+                    (self.statements if body[:1] == b"S" else self._portals).pop(body[1:-1], None)
                     await self.send(m.CLOSE_COMPLETE)
         except m.Malformed as trouble:
             raise ShardError("", m.error("08P01", str(trouble))) from trouble
         return True
 
     async def _parse(self, name: bytes, text: str, oids: tuple[int, ...]) -> None:
-        if name and name in self._statements:
+        if name and name in self.statements:
             raise ShardError("", m.error("42P05", f'prepared statement "{name.decode()}" already exists'))
         try:
-            statements = self.router.statements(text)
+            statements = split(text)
         except Unreadable:
             await self._unreadable(text)
             return
         if len(statements) > 1:
             raise ShardError("", m.error("42601", "cannot insert multiple commands into a prepared statement"))
         if not statements:
-            self._statements[name] = Prepared(Planned(Statement("", "session", ()), OneShard("")), Described((), None))
+            self.statements[name] = Prepared(Planned(Statement("", "session", ()), OneShard("")), Described((), None))
         else:
             statement = statements[0]
             controlled = self._control.fields(statement)
             if controlled is not None:
                 planned = Planned(statement, OneShard("the router answers this itself"))
-                self._statements[name] = Prepared(planned, controlled)
+                self.statements[name] = Prepared(planned, controlled)
             else:
                 if self.connections.transaction is not None and self.connections.transaction.failed:
                     raise ShardError("", ABORTED)
-                planned = self.router.planned(statement, self.settings.path)
+                planned = self.router.plans.planned(statement, self.settings.path)
                 if oids not in planned.described:
                     planned.described[oids] = await self.runner.describe(statement.text, oids)
-                self._statements[name] = Prepared(planned, planned.described[oids])
+                self.statements[name] = Prepared(planned, planned.described[oids])
         await self.send(m.PARSE_COMPLETE)
 
     async def _bind(self, bound: m.Bind) -> None:
-        prepared = self._statements.get(bound.statement)
+        prepared = self.statements.get(bound.statement)
         if prepared is None:
             name = bound.statement.decode("utf-8", "replace")
             raise ShardError("", m.error("26000", f'prepared statement "{name}" does not exist'))
@@ -247,7 +285,7 @@ class Session:
 
     async def _describe(self, kind: bytes, name: bytes) -> None:
         if kind == b"S":
-            prepared = self._statements.get(name)
+            prepared = self.statements.get(name)
             if prepared is None:
                 raise ShardError("", m.error("26000", f'prepared statement "{name.decode()}" does not exist'))
             oids = prepared.described.parameters

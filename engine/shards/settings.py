@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from automator67.engine.shards.plan.statements import literal, quoted
 from automator67.engine.shards.wire import messages as m
@@ -35,9 +36,7 @@ class SessionSettings:
     @property
     def path(self) -> tuple[str, ...]:
         """The schemas of the search path."""
-        written = self.values.get("search_path", '"$user", public')
-        parts = (part.strip() for part in written.split(","))
-        return tuple(self.user if p == '"$user"' else p.strip('"') if p[:1] == '"' else p.lower() for p in parts if p)
+        return _path(self.values.get("search_path", '"$user", public'), self.user)
 
     def set(self, name: str, value: str) -> None:
         """Remember a setting. Raises ShardError for one the router cannot have."""
@@ -68,6 +67,12 @@ class SessionSettings:
         ]
         await backend.run("; ".join([*old, *new]))
         backend.applied = dict(wanted)
+
+
+@lru_cache(maxsize=256)
+def _path(written: str, user: str) -> tuple[str, ...]:
+    parts = (part.strip() for part in written.split(","))
+    return tuple(user if p == '"$user"' else p.strip('"') if p[:1] == '"' else p.lower() for p in parts if p)
 
 
 def _written(name: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import blake2b
 
-from automator67.engine.shards.keys import Key, from_parameter
+from automator67.engine.shards.keys import Key, from_parameter, from_text
 from automator67.engine.shards.plan.conditions import IsNull, Parameter
-from automator67.engine.shards.router import Described
+from automator67.engine.shards.plans import Described
 from automator67.engine.shards.wire import messages as m
 from automator67.engine.shards.wire.backend import Backend, ShardError
 
@@ -20,7 +21,9 @@ _FIRST_USER_OID = 16384
 
 @dataclass(slots=True)
 class Call:
-    """``bound`` is None for a simple query. ``portal`` is its name on the shard; ``limit`` the rows of one Execute.
+    """``bound`` is None for a simple query; then ``slots`` are the values that its plan knows as parameters.
+
+    ``portal`` is its name on the shard; ``limit`` the rows of one Execute.
 
     ``rewritten``: made-up names of its columns may differ from those of the original; ``temporary``: it reads temporary
     tables.
@@ -34,6 +37,7 @@ class Call:
     rewritten: bool = False
     temporary: bool = False
     resumes: bool = False
+    slots: tuple[str, ...] = ()
 
     @property
     def extended(self) -> bool:
@@ -59,13 +63,12 @@ class Call:
         if self.resumes:
             return m.execute(self.portal, self.limit) + m.SYNC
         oids = self.described.parameters if self.described else ()
-        # OIDs of types that people made differ from shard to shard.
-        known = tuple(oid if oid < _FIRST_USER_OID else 0 for oid in oids)
+        known = _portable(oids)
         name, head = b"", b""
         if backend.pooled or self.temporary or len(self.text) > 8192:
             head = m.parse(b"", self.text, known)
         else:
-            name = b"a67_" + blake2b(f"{known}{self.text}".encode(), digest_size=12).hexdigest().encode()
+            name = statement_name(self.text, oids)
             if name not in backend.prepared:
                 # Whether an earlier Parse of this name came through is not certain after an error; Close always is.
                 head = _room(backend) + m.close(b"S", name) + m.parse(name, self.text, known)
@@ -87,6 +90,8 @@ class Call:
         """Return what gives the keys that parameters mean."""
 
         def value(parameter: Parameter, family: str) -> Key | None:
+            if parameter.number <= len(self.slots):
+                return from_text(family, self.slots[parameter.number - 1])
             bound, described = self.bound, self.described
             if bound is None or described is None or parameter.number > len(bound.values):
                 return None
@@ -98,6 +103,17 @@ class Call:
             return from_parameter(family, described.parameters[n], data, formats[n] == 1)
 
         return value
+
+
+def _portable(oids: tuple[int, ...]) -> tuple[int, ...]:
+    """OIDs of types that people made differ from shard to shard."""
+    return tuple(oid if oid < _FIRST_USER_OID else 0 for oid in oids)
+
+
+@lru_cache(maxsize=MAX_PREPARED)
+def statement_name(text: str, oids: tuple[int, ...]) -> bytes:
+    """Return the name under which a statement is prepared on connections to shards."""
+    return b"a67_" + blake2b(f"{_portable(oids)}{text}".encode(), digest_size=12).hexdigest().encode()
 
 
 def _room(backend: Backend) -> bytes:

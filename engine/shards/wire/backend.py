@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import ssl
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from automator67.engine.shards.wire import messages as m
@@ -158,6 +158,20 @@ class Backend:
         """Send messages. Until ReadyForQuery the status is ``?``: then no one else may use the connection."""
         self.status = b"?"
         self._channel.write(data)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether it is idle, and has said nothing that no one has read."""
+        return self.status == b"I" and not self.broken and not self._channel.ended and not self._channel.early
+
+    def tap(self, take: Callable[[bytes], None] | None) -> None:
+        """Let ``take`` have all bytes that come, uncut; nothing when the connection is lost. None: as before."""
+        self._channel.tap = take
+
+    def pause(self, paused: bool) -> None:
+        """Read no more from the shard for now, or go on."""
+        if not self._channel.ended:
+            (self._channel.transport.pause_reading if paused else self._channel.transport.resume_reading)()
 
     async def drain(self) -> None:
         """Wait until the shard has taken most of what was written. Raises ShardError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 from automator67.engine.shards.wire.messages import Malformed
@@ -24,6 +25,9 @@ class Channel(asyncio.Protocol):
     """Reads and writes messages. Neighbouring DataRow or CopyData messages come as one item: a *run* of them.
 
     ``limit`` is the size in bytes above which a message from the other side ends the connection.
+
+    ``tap`` takes all bytes uncut, and nothing when the connection is lost. ``offer`` is asked first about bytes that
+    come while nothing else waits, and tells whether it took them. ``flowing`` hears when what was written has gone.
     """
 
     def __init__(self, limit: int = MAX_MESSAGE, *, startup: bool = False, bulk: bool = True) -> None:
@@ -40,6 +44,10 @@ class Channel(asyncio.Protocol):
         self._paused = False
         self._ended: Exception | None = None
         self.transport: asyncio.Transport
+        self.tap: Callable[[bytes], None] | None = None
+        self.offer: Callable[[bytes], bool] | None = None
+        self.flowing: Callable[[], None] | None = None
+        self._quiet = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport; also after it has become TLS."""
@@ -50,9 +58,12 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Remember that nothing comes any more."""
         self._ended = self._ended or Closed(str(exc or "the connection was closed"))
+        self._quiet = False
         self._wake()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+        if self.tap is not None:
+            self.tap(b"")
 
     def pause_writing(self) -> None:
         """Hold back who writes."""
@@ -63,9 +74,21 @@ class Channel(asyncio.Protocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._drained = None
+        if self.flowing is not None:
+            self.flowing()
+
+    @property
+    def clogged(self) -> bool:
+        """Whether the other side takes less than is written."""
+        return self._drained is not None
 
     def data_received(self, data: bytes) -> None:
-        """Cut what has come into messages."""
+        """Cut what has come into messages, or pass it on as it is."""
+        if self.tap is not None:
+            self.tap(data)
+            return
+        if self.offer is not None and not (self._buffer or self._items or self._quiet) and self.offer(data):
+            return
         if self._buffer:
             self._buffer += data
             if len(self._buffer) < self._wanted:
@@ -123,8 +146,14 @@ class Channel(asyncio.Protocol):
         self._held += len(item)
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self._waiter is not None and not self._waiter.done() and not self._quiet:
             self._waiter.set_result(None)
+
+    def quiet(self, quiet: bool) -> None:
+        """Let who reads sleep on though messages come, until it is said that it may wake."""
+        self._quiet = quiet
+        if self._items and not quiet:
+            self._wake()
 
     def started(self) -> None:
         """From now on messages have a type byte; cut what has come already."""

@@ -213,6 +213,35 @@ def read_bind(body: bytes) -> Bind:
     return Bind(body[:first], body[first + 1 : second], formats, tuple(values), results, tail)
 
 
+def parameter_of(tail: bytes, n: int, count: int) -> tuple[bytes | None, bool]:
+    """Return the n-th of ``count`` parameters of a Bind, and whether it is binary. Raises Malformed."""
+    try:
+        formats = _SHORT.unpack_from(tail, 0)[0]
+        at = 4 + 2 * formats
+        binary = formats > 0 and tail[3 + 2 * (n if formats > 1 else 0)] == 1
+        if _SHORT.unpack_from(tail, at - 2)[0] != count:
+            raise Malformed("another number of parameters")
+        for _ in range(n):
+            at += 4 + max(_INT.unpack_from(tail, at)[0], 0)
+        size = _INT.unpack_from(tail, at)[0]
+    except (struct.error, IndexError) as trouble:
+        raise Malformed("Bind is cut short") from trouble
+    return (None if size < 0 else tail[at + 4 : at + 4 + size]), binary
+
+
+def results_of(tail: bytes) -> bytes:
+    """Return the part of a Bind that says the formats of results. Raises Malformed."""
+    try:
+        at = 4 + 2 * _SHORT.unpack_from(tail, 0)[0]
+        for _ in range(_SHORT.unpack_from(tail, at - 2)[0]):
+            at += 4 + max(_INT.unpack_from(tail, at)[0], 0)
+        if len(tail) != at + 2 + 2 * _SHORT.unpack_from(tail, at)[0]:
+            raise Malformed("Bind has another length than it says")
+    except struct.error as trouble:
+        raise Malformed("Bind is cut short") from trouble
+    return tail[at:]
+
+
 def bind_tail(values: Sequence[bytes | None], formats: Sequence[int], results: Sequence[int]) -> bytes:
     """Return what follows the names in a Bind."""
     cells = b"".join(_INT.pack(-1) if v is None else _INT.pack(len(v)) + v for v in values)
