@@ -104,12 +104,12 @@ class ControlStatements:
         session = self._session
         if statement.word(0) == "DEALLOCATE":
             name = statement.tokens[-1].text
-            session.deallocate(None if name.upper() == "ALL" else name)
+            session.extended.deallocate(None if name.upper() == "ALL" else name)
             await session.send(m.complete("DEALLOCATE ALL" if name.upper() == "ALL" else "DEALLOCATE"))
             return
         if statement.word(1) == "ALL":
             session.settings.reset("all")
-            session.deallocate(None)
+            session.extended.deallocate(None)
         await session.send(m.complete(f"DISCARD {statement.word(1)}"))
 
     async def _set(self, statement: Statement) -> None:

@@ -69,7 +69,7 @@ class Express:
         if data[5] != 0 or not (described or rest == _RUN):
             return False
         end = data.find(0, 6, size)
-        prepared = self._session.statements.get(data[6:end])
+        prepared = self._session.extended.statements.get(data[6:end])
         if (
             prepared is None
             or prepared.planned.statement.kind not in _KINDS
