@@ -35,11 +35,24 @@ class Desk(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Used:
+    """What a provider says was used of an account: bytes sent within a period, bytes stored now.
+
+    ``period``: when it begins and ends, seconds since the epoch.
+    """
+
+    egress: float
+    storage: float
+    period: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """What came of a look: what a person should know, and after how many seconds to look again."""
 
     conditions: tuple[str, ...] = ()
     again: float = LOOK_SECONDS
+    used: Used | None = None
 
 
 class Keeper(Generic[W]):
@@ -103,10 +116,13 @@ class Keeper(Generic[W]):
 
     def _report(self) -> None:
         self._seq += 1
+        used = self._done.used
+        counted = {"usage": {"egress": used.egress, "disk": used.storage}, "period": list(used.period)} if used else {}
         self._desk.report(self.name, {
             "proto": 1, "boot_id": f"keeper-{self.name}", "seq": self._seq, "clock": 0.0, "rev_applied": "",
             "runtimes": {}, "instances": [], "foreign": [], "capacity": {},
             "conditions": [c[:200] for c in self._done.conditions][:32],
+            **counted,
         })  # fmt: skip
 
     def _run(self) -> None:

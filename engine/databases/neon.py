@@ -7,10 +7,12 @@ call that makes it needs to be kept. A project whose compute is suspended wakes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from automator67.engine.apis.client import ApiError, Client, Provider
+from automator67.engine.apis.keeper import Used
 from automator67.engine.apis.limits import Limit
 
 PROVIDER = Provider("Neon", "https://console.neon.tech/api/v2", (Limit(700, 60),))
@@ -25,6 +27,7 @@ class NeonAccount:
 
     def __init__(self, client: Client, region: str, organization: str = "") -> None:
         self._client, self._region, self._organization = client, region, organization
+        self._ids: dict[str, str] = {}
 
     def ensure(self, name: str) -> str:
         """Return the connection string of the project of a name, making that first; empty while it is not ready."""
@@ -38,16 +41,33 @@ class NeonAccount:
             } | ({"org_id": self._organization} if self._organization else {})  # fmt: skip
             self._client.call("POST", "/projects", body={"project": project})
             return ""
-        at = f"/projects/{quote(mine[0], safe='')}"
+        self._ids[name] = mine[0]
+        at = self._at(name)
         operations = self._client.get(f"{at}/operations", {"limit": 20})["operations"]
         if any(o["status"] in _UNDER_WAY for o in operations):
             return ""
         query = {"database_name": DATABASE, "role_name": ROLE}
         return str(self._client.get(f"{at}/connection_uri", query)["uri"])
 
+    def used(self, name: str) -> Used | None:
+        """Return what Neon has counted, in its billing period, of a project that ``ensure`` has found. Raises ApiError.
+
+        None where the answer is not understood: it is only told, nothing depends on it.
+        """
+        project = self._client.get(self._at(name)).get("project") or {}
+        try:
+            begins, ends = (_at_time(project[f"consumption_period_{end}"]) for end in ("start", "end"))
+            stored = float(project.get("synthetic_storage_size") or 0)
+            return Used(float(project["data_transfer_bytes"]), stored, (begins, ends))
+        except (KeyError, TypeError, ValueError):
+            return None
+
     def close(self) -> None:
         """Let go of the connection."""
         self._client.close()
+
+    def _at(self, name: str) -> str:
+        return f"/projects/{quote(self._ids[name], safe='')}"
 
     def _projects(self, name: str) -> Iterator[Mapping[str, Any]]:
         cursor = ""
@@ -62,3 +82,7 @@ class NeonAccount:
             cursor = str((page.get("pagination") or {}).get("cursor") or "")
             if len(page["projects"]) < PAGE or not cursor:
                 return
+
+
+def _at_time(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

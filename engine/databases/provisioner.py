@@ -7,12 +7,12 @@ it at the provider.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
 from automator67.engine.apis.client import ApiError, Client
-from automator67.engine.apis.keeper import Desk, Done, Keeper
+from automator67.engine.apis.keeper import LOOK_SECONDS, Desk, Done, Keeper, Used
 from automator67.engine.apis.keepers import Configuration, Keepers, token_of
 from automator67.engine.breaker import Breaker, Breakers
 from automator67.engine.databases.neon import PROVIDER as NEON
@@ -36,6 +36,9 @@ class Account(Protocol):
 
     def ensure(self, name: str) -> str:
         """Return the connection string of a database, making that first; empty while it is not ready."""
+
+    def used(self, name: str) -> Used | None:
+        """Return what was used of a database that is there, None where the provider does not tell. Raises ApiError."""
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -63,15 +66,25 @@ def wanted(desired: Desired) -> Mapping[str, Names]:
 
 def provision(cloud: str, account: Account, urls: Urls, want: Names) -> Done:
     """Make what is wanted and is not there, wake what was paused; keep where each is. Raises ApiError."""
-    coming = []
+    coming, counted = [], []
     for name in sorted(want):
         url = account.ensure(f"a67-{cloud}-{name}")
         if not url:
             coming.append(f"database {name} is being made or woken")
-        elif url != urls.get(name):
+            continue
+        if url != urls.get(name):
             urls.put(name, url)
             log.info("database %s is ready", name)
-    return Done(tuple(coming), SOON_SECONDS) if coming else Done()
+        if (used := account.used(f"a67-{cloud}-{name}")) is not None:
+            counted.append(used)
+    return Done(tuple(coming), SOON_SECONDS if coming else LOOK_SECONDS, together(counted))
+
+
+def together(counted: Sequence[Used]) -> Used | None:
+    """Return what an account's databases used: all that was sent counts, but each has storage of its own. Pure."""
+    if not counted:
+        return None
+    return Used(sum(u.egress for u in counted), max(u.storage for u in counted), counted[0].period)
 
 
 class Provisioner:

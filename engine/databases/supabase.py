@@ -54,6 +54,9 @@ class SupabaseAccount:
         login = f"{quote(p['db_user'], safe='')}:{quote(self._password(name), safe='')}"
         return f"postgresql://{login}@{p['db_host']}:{p['db_port']}/{p['db_name']}"
 
+    def used(self, name: str) -> None:
+        """Return nothing: the API that a token opens does not tell."""
+
     def close(self) -> None:
         """Let go of the connection."""
         self._client.close()

@@ -27,11 +27,14 @@ _COUNTED = {
 
 
 class NeonApi:
-    """An account at Neon. ``busy``: operations go on; ``unavailable``: projects that it cannot list now."""
+    """An account at Neon. ``busy``: operations go on; ``unavailable``: projects that it cannot list now.
+
+    ``counted``: what it says was used of each project."""
 
     def __init__(self) -> None:
         self.projects: dict[str, dict[str, Any]] = {}
         self.busy, self.unavailable = False, list[str]()
+        self.counted: dict[str, Any] = {}
         self._ids = itertools.count(1)
         self.standin = StandIn(
             Described(contract("neon/openapi-v2.json"), "/api/v2", frozenset({"-"})),
@@ -70,6 +73,9 @@ class NeonApi:
                 "project": whole, "connection_uris": [], "roles": [], "databases": [], "operations": [],
                 "branch": _BRANCH, "endpoints": [],
             }  # fmt: skip
+        if one := re.fullmatch(r"/projects/([^/]+)", path):
+            project = {k: v for k, v in self.projects[one[1]].items() if k != "active_time"}
+            return 200, {"project": project | _COUNTED | self.counted}
         found_in = re.fullmatch(r"/projects/([^/]+)/(\w+)", path)
         assert found_in is not None
         if found_in[2] == "operations":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import httpx
 import pytest
 import yaml
 
+from automator67.engine.accounts import standing
 from automator67.engine.apis import client as client_module
 from automator67.engine.apis.client import ApiError, Client
+from automator67.engine.apis.keeper import Keeper, Used
 from automator67.engine.databases.neon import PROVIDER as NEON
 from automator67.engine.databases.neon import NeonAccount
 from automator67.engine.databases.provisioner import Account, provision, wanted
@@ -21,9 +24,11 @@ from automator67.engine.databases.supabase import SupabaseAccount
 from automator67.engine.desired import Desired, Node, Origin, Other
 from automator67.engine.provisioned import ProvisionedUrls
 from automator67.engine.secrets.keys import Keyring
+from automator67.engine.tiers import Tier
 from tests.support.contracts import contract
 from tests.support.database_apis import NeonApi, SupabaseApi
 from tests.support.standin import FAULTS, Call, HungUp, Reached
+from tests.support.world import desired
 
 WANT = frozenset({"main-s0", "main-s1"})
 
@@ -205,3 +210,37 @@ def test_answers_that_neon_really_gave() -> None:
     account = NeonAccount(Client(NEON, dict, transport=httpx.MockTransport(answer)), "aws-us-east-2")
     # Its operations were still running.
     assert account.ensure(name) == ""
+
+
+def test_what_neon_counted_is_told_for_the_whole_account(tmp_path: Path) -> None:
+    world = World("neon", tmp_path)
+    world.settle()
+    world.api.counted = {
+        "data_transfer_bytes": 2_000_000_000, "synthetic_storage_size": 300_000_000,
+        "consumption_period_start": "2026-11-01T00:00:00Z", "consumption_period_end": "2026-12-01T00:00:00Z",
+    }  # fmt: skip
+    world.now += 60
+    done = provision("home", world.account(), world.urls, WANT)
+    assert done.used == Used(4e9, 3e8, (1_793_491_200.0, 1_796_083_200.0))
+    assert not world.api.standin.broken
+
+    class Told:
+        message: Mapping[str, Any] = {}
+
+        def report(self, node: str, message: Mapping[str, Any]) -> None:
+            self.message = message
+
+        def unreachable(self, node: str, why: str) -> None:
+            raise AssertionError(why)
+
+        def beat(self) -> float:
+            return 30.0
+
+    told = Told()
+    keeper: Keeper[frozenset[str]] = Keeper("neon1", lambda _: done, lambda: None, told)
+    keeper.want(WANT)
+    keeper.turn()
+    node = replace(Node("neon1", Origin("nodes/neon1.yaml", "b"), "neon"), tier=Tier("neon", egress=5 * 10**9))
+    (quota,) = standing(desired(nodes={"neon1": node}), {}, {"neon1": told.message}, {}, (0.0, 0.0), 1_794_787_200.0)
+    assert (quota.resource, quota.used, quota.state) == ("egress", 4e9, "near")
+    assert quota.projected == pytest.approx(8e9)
