@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from automator67.ui.happened import Alert, Event, LeftAlone, Quiet, Ran, Step
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:
@@ -127,34 +129,6 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One line of the log."""
-
-    at: float
-    kind: str
-    resource: str
-    message: str
-    commit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One action the engine took or is taking."""
-
-    verb: str
-    resource: str
-    node: str
-    reason: str
-    risk: str
-    state: str
-    at: float
-    done_at: float = 0.0
-    error: str = ""
-    commit: str = ""
-    instance: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Field:
     """One changed key of a resource; values that must not be shown are ``None``."""
 
@@ -227,15 +201,6 @@ class Engine:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftAlone:
-    """Somebody outside who fails and is not called before ``until``; ``name`` is ``node/NAME`` or ``forge``."""
-
-    name: str
-    until: float
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything the first page shows."""
 
@@ -246,6 +211,8 @@ class Overview:
     events: tuple[Event, ...] = ()
     volumes: tuple[Volume, ...] = ()
     left_alone: tuple[LeftAlone, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    quiet: tuple[Quiet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +233,7 @@ class AppDetail:
     held_since: float = 0.0
     revisions: tuple[Revision, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    runs: tuple[Ran, ...] = ()
     steps: tuple[Step, ...] = ()
     events: tuple[Event, ...] = field(default=())
     uptime: tuple[tuple[str, str], ...] = ()

@@ -87,7 +87,7 @@ def pages_blueprint(open_readonly: Callable[[], Store], clock: Callable[[], floa
     @blueprint.get("/api/v1/overview")
     def overview_json() -> Response:
         with open_readonly().read() as tx:
-            seen = queries.overview(tx)
+            seen = queries.overview(tx, clock())
         found = concerns(seen, clock())
         how, headline = mood(seen, found)
         content = {
@@ -112,7 +112,7 @@ def pages_blueprint(open_readonly: Callable[[], Store], clock: Callable[[], floa
 
 
 def _overview(tx: Connection, now: float) -> _View:
-    seen = queries.overview(tx)
+    seen = queries.overview(tx, now)
     found = concerns(seen, now)
     how, headline = mood(seen, found)
     context = {
@@ -123,7 +123,7 @@ def _overview(tx: Connection, now: float) -> _View:
         "apps": sorted(seen.apps, key=lambda a: (rank(app_tone(a)), a.name)),
         "nodes": sorted(seen.nodes, key=lambda n: (rank(tone("node", n.state)), n.name)),
     }
-    return _View("Overview", ("attention", "summary", "apps", "nodes", "commits", "events"), context)
+    return _View("Overview", ("attention", "summary", "apps", "nodes", "alerts", "commits", "events"), context)
 
 
 def _app(tx: Connection, name: str, now: float) -> _View:

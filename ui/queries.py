@@ -7,36 +7,37 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, select
 
+from automator67.engine.store.alerts import KEPT, load_silences, recent_incidents
 from automator67.engine.store.breakers import standings
+from automator67.engine.store.runs import runs_of
 from automator67.engine.store.tables import actions, app_states, commits, events, holds, meta, nodes, posts, revisions
 from automator67.engine.store.uptime import months
 from automator67.engine.store.volumes import load_volumes
 from automator67.engine.uptime import percent
 from automator67.ui import reading
+from automator67.ui.happened import Alert, Event, LeftAlone, Quiet, Ran, Step
 from automator67.ui.model import (
     App,
     AppDetail,
     Commit,
     CommitDetail,
     Engine,
-    Event,
-    LeftAlone,
     Node,
     NodeDetail,
     Overview,
     Post,
     Revision,
-    Step,
     Volume,
 )
 
 COMMITS = 8
 EVENTS = 15
 MONTHS = 3
+PAST_ALERTS = 5
 _PAST = 25
 
 
-def overview(tx: Connection) -> Overview:
+def overview(tx: Connection, now: float) -> Overview:
     """Return everything the first page shows."""
     newest = tx.execute(select(commits).order_by(commits.c.seq.desc()).limit(COMMITS)).all()
     return Overview(
@@ -46,6 +47,8 @@ def overview(tx: Connection) -> Overview:
         commits=_commits(tx, newest),
         events=_events(tx, select(events).limit(EVENTS)),
         volumes=_volumes(tx),
+        alerts=_alerts(tx),
+        quiet=tuple(Quiet(s.resource, s.until, s.reason, s.by) for s in load_silences(tx, now)),
         left_alone=tuple(LeftAlone(s.name, s.until, s.why) for s in standings(tx) if s.phase != "closed"),
     )
 
@@ -96,6 +99,7 @@ def app_detail(tx: Connection, name: str, now: float) -> AppDetail | None:
             for r in tx.execute(past)
         ),
         volumes=tuple(v for v in _volumes(tx) if v.app == name),
+        runs=_runs(tx, name),
         uptime=tuple((m.month, percent(m.ratio)) for m in months(tx, now) if m.app == name)[:MONTHS],
         steps=_steps(tx, select(actions).where(actions.c.resource == resource).limit(_PAST)),
         events=_events(tx, select(events).where(events.c.resource == resource).limit(_PAST)),
@@ -124,6 +128,30 @@ def commit_detail(tx: Connection, prefix: str) -> CommitDetail | None:
         commit=_commits(tx, [row])[0],
         plan=reading.plan(reading.parsed(row.plan)),
         steps=_steps(tx, select(actions).where(actions.c.commit_id == row.id).limit(200)),
+    )
+
+
+def _alerts(tx: Connection) -> tuple[Alert, ...]:
+    """Return what lasts, and what was last over."""
+    found = [i for i in recent_incidents(tx, KEPT) if not i.once]
+    shown = [i for i in found if not i.ended_at] + [i for i in found if i.ended_at][:PAST_ALERTS]
+    return tuple(
+        Alert(
+            i.resource,
+            i.state,
+            i.reason,
+            i.opened_at,
+            i.ended_at,
+            tuple(sorted(n for n, t in i.told.items() if t.told_at)),
+        )
+        for i in shown
+    )
+
+
+def _runs(tx: Connection, app: str) -> tuple[Ran, ...]:
+    return tuple(
+        Ran(r.number, r.kind, r.state, r.node, r.asked_at, r.started_at, r.ended_at, r.exit_code, r.detail or r.reason)
+        for r in runs_of(tx, app, _PAST)
     )
 
 

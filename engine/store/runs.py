@@ -24,6 +24,12 @@ def load_runs(tx: Connection) -> Runs:
     return Runs({app: tuple(mine) for app, mine in found.items()})
 
 
+def runs_of(tx: Connection, app: str, limit: int) -> list[Run]:
+    """Return the last runs of an app, the newest first."""
+    found = select(runs).where(runs.c.app == app).order_by(runs.c.number.desc()).limit(limit)
+    return [_run(row) for row in tx.execute(found)]
+
+
 def find_run(tx: Connection, app: str, number: int) -> Run | None:
     """Return a run of an app, None where none is remembered."""
     row = tx.execute(select(runs).where(_one(app, number))).first()

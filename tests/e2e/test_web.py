@@ -53,7 +53,10 @@ def test_the_overview_says_what_is_wrong_first_and_shows_everything(client: http
         "Blog 1.4.2, and a shop with &lt;two&gt; replicas", "4 apps healthy, 6 replicas", "1/2",
     ):  # fmt: skip
         assert expected in page.text, expected
-    order = [page.text.index(f'id="{part}"') for part in ("attention", "summary", "apps", "nodes", "commits", "events")]
+    order = [
+        page.text.index(f'id="{part}"')
+        for part in ("attention", "summary", "apps", "nodes", "alerts", "commits", "events")
+    ]
     assert order == sorted(order)
 
 
@@ -79,9 +82,39 @@ def test_the_details_of_a_commit_an_app_and_a_node(client: httpx.Client) -> None
     app = client.get("/apps/shop").text
     for expected in ("deadbeef0001", "77aa00bb11cc", OLDER[:7], "apps/shop.yaml", "shop-0-77aa00bb11cc"):
         assert expected in app, expected
+    runs = client.get("/apps/blog").text
+    for expected in (
+        "before",
+        "succeeded",
+        "manual",
+        "failed",
+        "no such folder",
+        "9 s",
+        "automator67 logs blog --run N",
+    ):
+        assert expected in runs, expected
     node = client.get("/nodes/hel1").text
     for expected in ("portainer/portainer-ce:2.21", "1.7 GiB of 4 GiB", "48 MiB", "192.0.2.7", "0.1.0"):
         assert expected in node, expected
+
+
+def test_alerts_are_shown_with_who_was_told_and_what_is_silenced(client: httpx.Client) -> None:
+    page = client.get("/").text
+    part = page[page.index('id="alerts"') : page.index('id="commits"')]
+    for expected in (
+        "node/nbg1",
+        "no heartbeat for 2m40s",
+        "night-mail",
+        "app/wiki",
+        "nobody",
+        "app/shop",
+        "new shelves",
+    ):
+        assert expected in part, expected
+    assert part.index("node/nbg1") < part.index("app/wiki"), "what lasts comes first"
+    facts = client.get("/api/v1/overview").json()
+    assert [a["told"] for a in facts["alerts"]] == [["night-mail"], []]
+    assert facts["quiet"][0]["by"] == "ana"
 
 
 def test_json_has_the_same_facts(client: httpx.Client) -> None:

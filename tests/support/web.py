@@ -16,8 +16,12 @@ from typing import Any, Self
 import httpx
 from sqlalchemy import Connection, insert
 
+from automator67.engine.alerts.incidents import Incident, Silence, Telling
 from automator67.engine.inbox import Inbox
+from automator67.engine.jobs import Run
+from automator67.engine.store.alerts import save_incidents, set_silence
 from automator67.engine.store.database import Store, open_store
+from automator67.engine.store.runs import save_run
 from automator67.engine.store.tables import (
     actions,
     app_states,
@@ -138,6 +142,9 @@ def sample_store(path: Path | str, now: float, *, trouble: bool = True) -> Store
         _commits(tx, now)
         _nodes(tx, now, trouble)
         _apps(tx, now, trouble)
+        _runs(tx, now)
+        if trouble:
+            _alerts(tx, now)
         _log(tx, now, trouble)
     return store
 
@@ -258,6 +265,24 @@ def _apps(tx: Connection, now: float, trouble: bool) -> None:
         past = {"commit_id": COMMIT, "spec": json.dumps(spec), "first_at": now - 400, "asked_at": now - 400}
         for one in {rev, values["rev_wanted"]}:
             tx.execute(insert(revisions).values(app=name, rev=one, healthy_at=now - 20 if one == rev else 0.0, **past))
+
+
+def _runs(tx: Connection, now: float) -> None:
+    save_run(tx, Run("blog", 1, "before", "3f2a91c07b1e", now - 400, state="succeeded", node="hel1",
+                     started_at=now - 399, ended_at=now - 396, exit_code=0))  # fmt: skip
+    save_run(tx, Run("blog", 2, "manual", "3f2a91c07b1e", now - 90, ("import", "--all"), state="failed", node="hel1",
+                     started_at=now - 89, ended_at=now - 80, exit_code=3, detail="no such folder"))  # fmt: skip
+
+
+def _alerts(tx: Connection, now: float) -> None:
+    told = {"night-mail": Telling(told_at=now - 50, times=1)}
+    lost = Incident(
+        "a1", "node/nbg1", "node", "no heartbeat for 2m40s", now - 55, (("unavailable", now - 55),), told=told
+    )
+    over = Incident("a2", "app/wiki", "health", "0 of 1 copies are healthy", now - 9000, (("missing", now - 9000),),
+                    ended_at=now - 8000)  # fmt: skip
+    save_incidents(tx, [(lost, True), (over, False)])
+    set_silence(tx, Silence("app/shop", now + 7200, "new shelves", "ana"))
 
 
 def _log(tx: Connection, now: float, trouble: bool) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from automator67.engine.alerts.rules import DEFAULT_ON
+from automator67.engine.jobs import State
 from automator67.ui import reading, text
 from automator67.ui.attention import concerns, mood
 from automator67.ui.model import App, Commit, Engine, Instance, LeftAlone, Node, Overview, Post, Problem
@@ -172,6 +174,8 @@ def test_every_word_of_the_store_has_a_tone() -> None:
         "step": ("intent", "done", "failed"),
         "node": ("healthy", "maintenance", "suspect", "failing", "unavailable", "recovering", "revoked"),
         "phase": ("pending", "pulling", "starting", "running", "exited", "paused", "failed", "missing"),
+        "run": get_args(State),
+        "incident": (*DEFAULT_ON[:-1], "suspect", "recovering", "drifted"),
     }
     for kind, words in known.items():
         assert set(words) <= set(_TONES[kind]), kind
