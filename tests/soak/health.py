@@ -82,7 +82,7 @@ class Soak:
     def up(self) -> None:
         """Start everything."""
         self.began = time.monotonic()
-        alerts = [{"to": self.hook.url, "group": "1s", "repeat": 0}]
+        alerts = [{"to": self.hook.url, "group": "1s", "repeat": "0s"}]
         settings = {"name": self.cloud.name, "heartbeat": BEAT, "alerts": alerts}
         self.cloud.push(self.cloud.base() | {
             "automator67.yaml": settings, "apps/only.yaml": witness(self.evidence, exclusive=True),
