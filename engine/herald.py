@@ -15,6 +15,7 @@ from random import Random
 from automator67.engine import crash
 from automator67.engine.alerts.targets import SendFailed, send
 from automator67.engine.backoff import delay
+from automator67.engine.breaker import Breaker, BreakerOpen, Breakers
 from automator67.engine.clock import steady_now
 from automator67.engine.secrets.errors import SecretError
 from automator67.engine.store.alerts import NEVER, Outgoing, not_sent, sent, waiting
@@ -36,10 +37,12 @@ class Herald:
     """
 
     def __init__(
-        self, store: Store, secret: Callable[[str], str], ready: Callable[[], bool],
+        self, store: Store, secret: Callable[[str], str], ready: Callable[[], bool], breakers: Breakers,
         clock: Callable[[], float] = steady_now,
     ) -> None:  # fmt: skip
         self._store, self._secret, self._ready, self._clock = store, secret, ready, clock
+        self._breakers = breakers
+        self._before: dict[str, Breaker] = {}
         self._random = Random()  # noqa: S311
         self._busy: dict[str, Future[None]] = {}
         self._pool = ThreadPoolExecutor(AT_ONCE, "alert")
@@ -107,9 +110,14 @@ class Herald:
 
     def _try(self, message: Outgoing) -> None:
         to = message.doc["to"]
+        if message.target not in self._before:
+            self._before[message.target] = self._breakers.before(f"alert/{message.target}", message.target)
         try:
             url = self._secret(str(to["secret"])) if "secret" in to else str(to["url"])
-            send(url.strip(), message.doc["message"])
+            with self._before[message.target].call(_theirs):
+                send(url.strip(), message.doc["message"])
+        except BreakerOpen as closed:
+            self._put_off(message, SendFailed(str(closed), retry_after=closed.wait))
         except SecretError as error:
             self._put_off(message, SendFailed(str(error), permanent=True))
         except SendFailed as failure:
@@ -129,3 +137,8 @@ class Herald:
             not_sent(tx, message.id, str(failure), next_at)
         word = "is given up on" if next_at == NEVER else "is asked again"
         log.warning("%s was not told and %s: %s", message.target, word, failure)
+
+
+def _theirs(error: Exception) -> bool:
+    """Whether the target failed; one that answers that a person must act is well itself."""
+    return isinstance(error, SendFailed) and not error.permanent

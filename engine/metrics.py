@@ -63,6 +63,8 @@ class Seen:
     reconciled_at: float = 0.0
     remote_error: str = ""
     waiting_statuses: int = 0
+    incidents: int = 0
+    waiting_alerts: int = 0
     engine: Measures = field(default_factory=dict)
     nodes: Sequence[NodeFacts] = ()
     apps: Mapping[str, AppState] = field(default_factory=dict)
@@ -107,6 +109,8 @@ def _catalogue() -> tuple[Metric, ...]:
         *(Metric(name, kind, (), text) for name, kind, text in _ENGINE.values()),  # type: ignore[arg-type]
         Metric("repository_reachable", "gauge", (), "1 if the repository could be read at the last look, else 0."),
         Metric("statuses_waiting", "gauge", (), "Commit statuses that the forge has not taken yet."),
+        Metric("incidents", "gauge", (), "Incidents that last, told or not."),
+        Metric("alerts_waiting", "gauge", (), "Messages that a target has not taken yet."),
         Metric("node_state", "gauge", ("node", "state"), "1 for the state that the node is judged to be in, else 0."),
         Metric("node_last_seen_time_seconds", "gauge", ("node",), "When the node last reported, since the epoch."),
         Metric("node_certificate_expiry_time_seconds", "gauge", ("node",), "When its certificate expires."),
@@ -139,6 +143,8 @@ def samples(seen: Seen) -> Iterator[Sample]:
             yield name, (), seen.engine[key]
     yield "repository_reachable", (), float(not seen.remote_error)
     yield "statuses_waiting", (), float(seen.waiting_statuses)
+    yield "incidents", (), float(seen.incidents)
+    yield "alerts_waiting", (), float(seen.waiting_alerts)
     for node in seen.nodes:
         yield from _node_samples(node)
     yield from _app_samples(seen)

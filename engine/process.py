@@ -98,8 +98,10 @@ class Engine:
             store, self._source, self._registry, started=steady_now(), store_lost=older, redact=self._redactor.text,
             settle=self._origins.settle, alerts=alerts,
         )  # fmt: skip
-        self._herald = Herald(store, self._reconciler.secret, lambda: self._reconciler.vault is not None)
         self._breakers = Breakers()
+        self._herald = Herald(
+            store, self._reconciler.secret, lambda: self._reconciler.vault is not None, self._breakers
+        )
         self._chronicle = Chronicle(store, self._breakers, options.state / "sql", steady_now, self._redactor.text)
         # Held here, since statuses and comments go to the same forge.
         self._forge = self._breakers.before("forge", "the forge")

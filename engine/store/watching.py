@@ -8,6 +8,8 @@ from importlib.metadata import version
 from sqlalchemy import Connection, func, or_, select
 
 from automator67.engine.metrics import NodeFacts, Seen, VolumeFacts
+from automator67.engine.store.alert_tables import incidents, notifications
+from automator67.engine.store.alerts import NEVER
 from automator67.engine.store.breakers import standings
 from automator67.engine.store.facts import app_state_rows
 from automator67.engine.store.nodes import node_records
@@ -23,6 +25,7 @@ def seen(tx: Connection) -> Seen:
     """Return what is in the store now."""
     facts = {row.key: row.value for row in tx.execute(select(meta))}
     differs = or_(posts.c.state != posts.c.posted_state, posts.c.description != posts.c.posted_description)
+    unsent = notifications.c.next_at < NEVER
     volumes = load_volumes(tx)
     return Seen(
         version=version("automator67"),
@@ -30,6 +33,8 @@ def seen(tx: Connection) -> Seen:
         reconciled_at=float(facts.get("reconciled_at") or 0),
         remote_error=facts.get("remote_error", ""),
         waiting_statuses=tx.scalar(select(func.count()).select_from(posts).where(differs)) or 0,
+        incidents=tx.scalar(select(func.count()).select_from(incidents).where(incidents.c.ended_at == 0)) or 0,
+        waiting_alerts=tx.scalar(select(func.count()).select_from(notifications).where(unsent)) or 0,
         engine=json.loads(facts.get(ENGINE_FACT) or "{}"),
         nodes=[
             NodeFacts(r.name, "revoked" if r.revoked_at else r.state, r.last_seen, r.cert_expires, r.report)
