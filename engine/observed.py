@@ -103,6 +103,8 @@ class NodeView:
     """Programs found there that some tasks need, such as restic."""
     quotas: tuple[Quota, ...] = ()
     """Of an account at a provider: what it has used of what it gives for nothing."""
+    degraded: tuple[str, ...] = ()
+    """What is wrong with it while it reports: a runtime that is down, a disk that fills, a clock that is off."""
     lease_until: float = 0.0
     """Until when, at the latest, it may run what must not run twice without hearing of the engine."""
 

@@ -59,14 +59,15 @@ def _network(observed: Observed) -> Iterator[Trouble]:
 
 
 def _node(name: str, view: NodeView, desired: Desired) -> Iterator[Trouble]:
-    node = desired.nodes.get(name)
-    if view.state not in _AWAY and view.state != "recovering":
-        return
+    node, away = desired.nodes.get(name), view.state in _AWAY
     own = {**dict(node.labels), "region": node.region, "provider": node.provider} if node else {}
-    yield Trouble(
-        f"node/{name}", "node", view.state, view.reason, _labels("node", name, **own), frozenset({NETWORK}),
-        keeps=view.state == "recovering",
-    )  # fmt: skip
+    resource, labels, because = f"node/{name}", _labels("node", name, **own), frozenset({NETWORK})
+    if away or view.state == "recovering":
+        yield Trouble(resource, "node", view.state, view.reason, labels, because, keeps=not away)
+    if view.degraded:
+        # What a node that is away said last is neither news nor over.
+        reason = ", ".join(d.replace("_", " ") for d in view.degraded)
+        yield Trouble(resource, "condition", "degraded", reason, labels, because, keeps=away)
 
 
 def _quotas(name: str, view: NodeView) -> Iterator[Trouble]:

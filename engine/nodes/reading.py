@@ -85,7 +85,8 @@ def view_of(
         name, state, reason, seen, fresh and report is not None, r.cpu, r.memory, r.disk,
         float(usage.get("cpu", 0)), int(usage.get("memory", 0)), int(usage.get("disk", 0)),
         r.runtimes, r.instances, r.foreign, volumes=r.volumes, failures=failures, policy=r.policy, applied=r.applied,
-        address=r.address, proxy=r.proxy, fingerprint=r.fingerprint, tools=r.tools, lease_until=lease_until,
+        address=r.address, proxy=r.proxy, fingerprint=r.fingerprint, tools=r.tools, degraded=r.degraded,
+        lease_until=lease_until,
     )  # fmt: skip
 
 

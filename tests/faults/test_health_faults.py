@@ -17,6 +17,7 @@ from automator67.engine.store.tables import events
 from tests.support.cloud import Cloud, http_app, wait_for
 from tests.support.copies import running_processes
 from tests.support.relay import Relay
+from tests.support.sinks import Hook
 
 pytestmark = pytest.mark.timeout(300)
 NODES = ("one", "two", "three", "four")
@@ -24,10 +25,18 @@ BEAT = {"interval": "500ms", "suspect_after": "1500ms", "failing_after": "2500ms
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def hook() -> Iterator[Hook]:
+    one = Hook()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory, hook: Hook) -> Iterator[Cloud]:
     with Cloud(tmp_path_factory.mktemp("health"), nodes=NODES) as cloud:
         cloud.poll = "1s"
-        settings = {"name": cloud.name, "heartbeat": BEAT}
+        alerts = [{"to": hook.url, "group": "1s", "repeat": "0s"}]
+        settings = {"name": cloud.name, "heartbeat": BEAT, "alerts": alerts}
         cloud.push(cloud.base() | {"automator67.yaml": settings, "apps/web.yaml": http_app(replicas=2)})
         cloud.up()
         yield cloud
@@ -50,7 +59,11 @@ def record(cloud: Cloud, node: str) -> NodeRecord:
 def states_told(cloud: Cloud, since: float) -> list[tuple[float, str, str]]:
     """Return (when, what, which node) of every change of state since a moment."""
     with cloud.store.read() as tx:
-        rows = list(tx.execute(select(events).where(events.c.at >= since, events.c.resource.like("node/%"))))
+        rows = list(
+            tx.execute(
+                select(events).where(events.c.at >= since, events.c.resource.like("node/%"), events.c.kind != "alert")
+            )
+        )
     return sorted((e.at, e.kind, e.resource.removeprefix("node/")) for e in rows)
 
 
@@ -193,3 +206,10 @@ def test_an_app_that_takes_too_much_memory_is_not_called_healthy(cloud: Cloud) -
     assert "within 10m, last: " in state.reason
     cloud.push({"apps/greedy.yaml": None})
     wait_for("its end", lambda: cloud.app("greedy") is None, 40)
+
+
+def test_of_all_this_everybody_was_told_once_and_once_that_it_was_over(hook: Hook) -> None:
+    wait_for("the end of every incident", lambda: not hook.lasting(), 60)
+    assert not hook.wrongly_told()
+    told = {i["resource"] for m in hook.taken if m["kind"] == "problem" for i in m["incidents"]}
+    assert any(resource.startswith("node/") for resource in told)

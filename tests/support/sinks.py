@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,6 +57,29 @@ class Hook:
     def titles(self) -> list[str]:
         """Return the titles of what it has taken."""
         return [m["title"] for m in self.taken]
+
+    def told(self) -> dict[str, Counter[str]]:
+        """Return by ``problem`` and ``resolved`` how often each incident was told of.
+
+        The same message may come twice when the engine is killed in between: its id says so.
+        """
+        times: dict[str, Counter[str]] = {"problem": Counter(), "resolved": Counter()}
+        for m in {m["id"]: m for m in self.taken}.values():
+            times[m["kind"]].update(i["id"] for i in m["incidents"])
+        return times
+
+    def lasting(self) -> set[str]:
+        """Return the incidents whose end was not told yet."""
+        times = self.told()
+        return set(times["problem"]) - set(times["resolved"])
+
+    def wrongly_told(self) -> list[str]:
+        """Return what was told twice, and ends of what was never told."""
+        times = self.told()
+        twice = [f"{i} was told as {kind} {n} times" for kind, c in times.items() for i, n in c.items() if n > 1]
+        return twice + [
+            f"the end of {i} was told, which never was" for i in times["resolved"].keys() - times["problem"]
+        ]
 
     def close(self) -> None:
         """Stop."""

@@ -51,6 +51,14 @@ def test_on_the_way_back_it_is_not_over_yet_and_nothing_new() -> None:
     assert look(replace(WELL, health="progressing"))["app/blog", "progressing"].keeps
 
 
+def test_a_node_that_reports_trouble_of_its_own() -> None:
+    ill = NodeView("hel1", "healthy", degraded=("docker is down", "disk_pressure"))
+    assert look(nodes=(ill,))["node/hel1", "degraded"].reason == "docker is down, disk pressure"
+    away = look(nodes=(replace(ill, state="unavailable"),))
+    assert away["node/hel1", "degraded"].keeps
+    assert not away["node/hel1", "unavailable"].keeps
+
+
 def test_an_app_that_is_ill_is_explained_by_its_lost_nodes_alone() -> None:
     ill = replace(WELL, health="degraded", replicas_healthy=1, instances=HERE, reason="no room")
     found = look(ill, nodes=(NodeView("hel1", "unavailable"), NodeView("nbg1", "healthy")))
