@@ -7,7 +7,6 @@ the same id. A target that does not take one is asked again later, and its later
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from random import Random
@@ -20,6 +19,7 @@ from automator67.engine.clock import steady_now
 from automator67.engine.secrets.errors import SecretError
 from automator67.engine.store.alerts import NEVER, Outgoing, not_sent, sent, waiting
 from automator67.engine.store.database import Store, StoreUnavailable
+from automator67.engine.turns import Turns
 
 log = logging.getLogger("automator67.alerts")
 
@@ -46,43 +46,31 @@ class Herald:
         self._random = Random()  # noqa: S311
         self._busy: dict[str, Future[None]] = {}
         self._pool = ThreadPoolExecutor(AT_ONCE, "alert")
-        self._wanted = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="herald", daemon=True)
+        self._turns = Turns("herald", self._turn)
 
     def start(self) -> None:
         """Begin to deliver."""
-        self._thread.start()
+        self._turns.start()
 
     def wake(self) -> None:
         """Look into the outbox now."""
-        self._wanted.set()
+        self._turns.wake()
 
     def stop(self) -> None:
         """End; what is left stays in the outbox."""
-        self._stopping = True
-        self._wanted.set()
-        if self._thread.is_alive():
-            self._thread.join(5.0)
+        self._turns.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _run(self) -> None:
-        pause = 0.0
-        while not self._stopping:
-            self._wanted.wait(pause)
-            self._wanted.clear()
-            try:
-                pause = self._turn()
-            except StoreUnavailable as error:
-                log.warning("alerts wait: %s", error)
-                pause = 2.0
 
     def _turn(self) -> float:
         """Begin to deliver what is due; return how long to sleep."""
         if not self._ready():
             return 0.5
-        with self._store.read() as tx:
-            all_waiting = waiting(tx)
+        try:
+            with self._store.read() as tx:
+                all_waiting = waiting(tx)
+        except StoreUnavailable as error:
+            log.warning("alerts wait: %s", error)
+            return 2.0
         first: dict[str, tuple[Outgoing, float]] = {}
         for message, due in all_waiting:
             first.setdefault(message.target, (message, due))

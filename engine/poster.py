@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 
 from automator67.engine.breaker import Breaker
 from automator67.engine.clock import steady_now
@@ -14,6 +13,7 @@ from automator67.engine.options import Options
 from automator67.engine.repo.mirror import Mirror
 from automator67.engine.repo.note_ref import NoteRef
 from automator67.engine.store.database import Store, StoreUnavailable
+from automator67.engine.turns import Turns
 
 log = logging.getLogger("automator67.poster")
 
@@ -30,45 +30,33 @@ class Poster:
             options.repository, options.forge_token, NoteRef(mirror), breaker, api=options.forge_url
         )
         self._random = random.Random()  # noqa: S311
-        self._wanted = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="poster", daemon=True)
+        self._turns = Turns("poster", self._turn)
         self._last = ""
 
     def start(self) -> None:
         """Begin to post."""
-        self._thread.start()
+        self._turns.start()
 
     def wake(self) -> None:
         """Look into the outbox now."""
-        self._wanted.set()
+        self._turns.wake()
 
     def stop(self) -> None:
         """End after the post under way; what is left stays in the outbox."""
-        self._stopping = True
-        self._wanted.set()
-        if self._thread.is_alive():
-            self._thread.join(5.0)
+        self._turns.stop()
         self._reporter.close()
 
-    def _run(self) -> None:
-        pause = 0.0
-        while not self._stopping:
-            self._wanted.wait(pause)
-            self._wanted.clear()
-            try:
-                failures = deliver(self._store, self._reporter, steady_now, self._random)
-                self._say(failures[0] if failures else "")
-                with self._store.read() as tx:
-                    soon = next_due(tx)
-                pause = LONGEST_SLEEP if soon is None else min(LONGEST_SLEEP, max(0.05, soon - steady_now()))
-            except StoreUnavailable as error:
-                self._say(str(error))
-                pause = 2.0
-            except Exception:
-                # A defect in a driver must not end reports for good.
-                log.exception("posting failed")
-                pause = LONGEST_SLEEP
+    def _turn(self) -> float:
+        """Post what is due; return when to look again."""
+        try:
+            failures = deliver(self._store, self._reporter, steady_now, self._random)
+            self._say(failures[0] if failures else "")
+            with self._store.read() as tx:
+                soon = next_due(tx)
+        except StoreUnavailable as error:
+            self._say(str(error))
+            return 2.0
+        return LONGEST_SLEEP if soon is None else min(LONGEST_SLEEP, max(0.05, soon - steady_now()))
 
     def _say(self, failure: str) -> None:
         """Log a failure once, and once that it is over."""

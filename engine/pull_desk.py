@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -34,6 +33,7 @@ from automator67.engine.source import SourceError
 from automator67.engine.store.database import Store, StoreUnavailable
 from automator67.engine.store.facts import fact
 from automator67.engine.store.pull_tables import pulls
+from automator67.engine.turns import Turns
 
 log = logging.getLogger("automator67.pulls")
 
@@ -56,29 +56,23 @@ class PullDesk:
         self._name, self._told, self._clock = name, told, clock
         # No key for secrets: what is proposed may come from anybody.
         self._loader = Loader()
-        self._wanted = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="pulls", daemon=True)
-        self._last = ""
+        self._turns = Turns("pulls", self._turn)
+        self._failures, self._last = 0, ""
 
     def start(self) -> None:
         """Begin to look."""
         if self._reviews is not None:
-            self._wanted.set()
-            self._thread.start()
+            self._turns.start()
 
     def wake(self) -> None:
         """Look at the forge now."""
-        self._wanted.set()
+        self._turns.wake()
 
     def stop(self) -> None:
         """End; what is left is found again."""
-        self._stopping = True
-        self._wanted.set()
         if self._reviews is not None:
             self._reviews.close()
-        if self._thread.is_alive():
-            self._thread.join(5.0)
+        self._turns.stop()
 
     def look(self) -> None:
         """Bring plans, statuses and comments up to what is open now.
@@ -105,26 +99,20 @@ class PullDesk:
         if trouble is not None:
             raise trouble
 
-    def _run(self) -> None:
-        failures = 0
-        while not self._stopping:
-            pause = min(RETRY_SECONDS[1], RETRY_SECONDS[0] * 2.0 ** (failures - 1)) if failures else None
-            self._wanted.wait(pause)
-            self._wanted.clear()
-            if self._stopping:
-                return
-            try:
-                self.look()
-                failures, text = 0, ""
-            except (ApiError, RemoteError, StoreUnavailable) as error:
-                failures, text = failures + 1, str(error)
-            except Exception:
-                # A defect that one proposal brings to light must not end plans for good.
-                log.exception("planning pull requests failed")
-                failures, text = failures + 1, "a defect; see above"
-            if text != self._last:
-                log.log(logging.WARNING if text else logging.INFO, "pull requests: %s", text or "planned again")
-            self._last = text
+    def _turn(self) -> float | None:
+        try:
+            self.look()
+            self._failures, text = 0, ""
+        except (ApiError, RemoteError, StoreUnavailable) as error:
+            self._failures, text = self._failures + 1, str(error)
+        except Exception:
+            # A defect that one proposal brings to light must not end plans for good.
+            log.exception("planning pull requests failed")
+            self._failures, text = self._failures + 1, "a defect; see above"
+        if text != self._last:
+            log.log(logging.WARNING if text else logging.INFO, "pull requests: %s", text or "planned again")
+        self._last = text
+        return min(RETRY_SECONDS[1], RETRY_SECONDS[0] * 2.0 ** (self._failures - 1)) if self._failures else None
 
     def _finish(self, reviews: Reviews, number: int, known: int) -> None:
         self._say(reviews, number, closed(self._name()), known)

@@ -6,12 +6,14 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.images import docker_missing
+from tests.support.sinks import Hook
 
 # `ci` tries the same examples on every run, `dev` others each time, `deep` many (A67_HYPOTHESIS=deep).
 _slow = [HealthCheck.too_slow]
@@ -25,6 +27,14 @@ _RUN = f"A67_TEST_RUN={os.getpid()}"
 
 _ENDING_SECONDS = 5.0
 """How long a process may take to end after the last test."""
+
+
+@pytest.fixture(scope="module")
+def hook() -> Iterator[Hook]:
+    """A web hook that alerts can go to."""
+    one = Hook()
+    yield one
+    one.close()
 
 
 def pytest_configure() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from automator67.engine.durable import sync
 from automator67.engine.shards.plan.statements import literal
 from automator67.engine.shards.pool import Pool
+from automator67.engine.shards.wire.backend import Backend
 
 
 class JournalInUse(Exception):
@@ -105,16 +106,12 @@ class Journal:
         for pool in pools:
             backend = await pool.take()
             try:
-                found = await backend.run(
-                    "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() "  # noqa: S608
-                    f"AND starts_with(gid, {literal(self._prefix)})"
-                )
-                for row in found.rows:
-                    name = str(row[0]).rpartition("-")[0]
+                for gid in await _prepared(backend, f"starts_with(gid, {literal(self._prefix)})"):
+                    name = gid.rpartition("-")[0]
                     if name in self._live:
                         continue
                     verb = "COMMIT" if name in self._open else "ROLLBACK"
-                    await backend.run(f"{verb} PREPARED {literal(str(row[0]))}")
+                    await backend.run(f"{verb} PREPARED {literal(gid)}")
                     finished += 1
             finally:
                 pool.give(backend)
@@ -129,17 +126,21 @@ class Journal:
         for pool in pools:
             backend = await pool.take()
             try:
-                answer = await backend.run(
-                    "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() "  # noqa: S608
-                    f"AND starts_with(gid, 'a67-') AND NOT starts_with(gid, {literal(self._prefix)}) "
-                    f"AND prepared < now() - make_interval(secs => {float(seconds)}) ORDER BY gid"
-                )
+                theirs = f"starts_with(gid, 'a67-') AND NOT starts_with(gid, {literal(self._prefix)})"
+                old = f"prepared < now() - make_interval(secs => {float(seconds)})"
+                found += await _prepared(backend, f"{theirs} AND {old}")
             finally:
                 pool.give(backend)
-            found += [str(row[0]) for row in answer.rows]
         return found
 
     def close(self) -> None:
         """Close the files."""
         os.close(self._file)
         os.close(self._lock)
+
+
+async def _prepared(backend: Backend, condition: str) -> list[str]:
+    """Return the names of the prepared transactions of this database that fulfil a condition, in order."""
+    which = f"database = current_database() AND {condition}"
+    answer = await backend.run(f"SELECT gid FROM pg_prepared_xacts WHERE {which} ORDER BY gid")  # noqa: S608
+    return [str(row[0]) for row in answer.rows]

@@ -19,13 +19,6 @@ BEAT = {"interval": "500ms", "suspect_after": "1500ms", "failing_after": "2500ms
 
 
 @pytest.fixture(scope="module")
-def hook() -> Iterator[Hook]:
-    one = Hook()
-    yield one
-    one.close()
-
-
-@pytest.fixture(scope="module")
 def mail() -> Iterator[Mail]:
     one = Mail()
     yield one

@@ -25,13 +25,6 @@ BEAT = {"interval": "500ms", "suspect_after": "1500ms", "failing_after": "2500ms
 
 
 @pytest.fixture(scope="module")
-def hook() -> Iterator[Hook]:
-    one = Hook()
-    yield one
-    one.close()
-
-
-@pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory, hook: Hook) -> Iterator[Cloud]:
     with Cloud(tmp_path_factory.mktemp("health"), nodes=NODES) as cloud:
         cloud.poll = "1s"
