@@ -1,0 +1,1 @@
+"""Buckets: files cut, sealed and kept on several providers."""
