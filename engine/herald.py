@@ -128,5 +128,5 @@ class Herald:
 
 
 def _theirs(error: Exception) -> bool:
-    """Whether the target failed; one that answers that a person must act is well itself."""
-    return isinstance(error, SendFailed) and not error.permanent
+    """Whether the target failed; one that answers that a person must act, or to come later, is well itself."""
+    return isinstance(error, SendFailed) and not error.permanent and error.retry_after is None

@@ -90,7 +90,7 @@ class CommitReporter:
         planned = first_plan or (record.plan if record else as_data(plan))
         state, text = _progress(desired, plan, observed, copies, record, str(planned["summary"]))
         text = self._redact(text)
-        said = tuple(_facts(desired, states, state, text, str(planned["summary"])))
+        said = tuple(_facts(desired, observed, states, state, text, str(planned["summary"])))
         same_commit = record is not None and (record.state, record.summary) == (state, text) and first_plan is None
         standing = Standing(states, state, text)
         if same_commit and states == before and self._said == (commit, said):
@@ -146,9 +146,12 @@ def _progress(
     return "applied", past(planned)
 
 
-def _facts(desired: Desired, states: Mapping[str, AppState], state: CommitState, text: str, planned: str) -> list[Said]:
+def _facts(
+    desired: Desired, observed: Observed, states: Mapping[str, AppState], state: CommitState, text: str, planned: str
+) -> list[Said]:
     said = [reports.of_plan(planned, 0, ""), reports.of_apply(state, text), reports.of_health(states)]
-    storage = reports.of_storage(sum(1 for o in desired.others if o.kind == "bucket"))
+    buckets = sum(1 for o in desired.others if o.kind == "bucket")
+    storage = reports.of_storage(buckets, reports.backups(desired, observed))
     if storage is not None:
         said.append(storage)
     if desired.settings.statuses_per_app:

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from automator67.engine.backups.schedule import targets
+from automator67.engine.desired import Desired
 from automator67.engine.judge import AppState
+from automator67.engine.observed import Observed
+from automator67.engine.volumes import RunKind, VolumeId
 
 StatusState = Literal["pending", "success", "failure", "error"]
 
@@ -66,10 +70,32 @@ def of_app(state: AppState) -> Said:
     return Said(context, "success", f"{state.replicas_healthy} of {state.replicas_wanted} healthy")
 
 
-def of_storage(buckets: int) -> Said | None:
-    """Return ``automator67/storage``; nothing while no bucket is declared."""
-    if not buckets:
-        return None
-    return Said(
-        "automator67/storage", "pending", f"{buckets} declared; this version checks buckets but does not serve them"
-    )
+def backups(desired: Desired, observed: Observed) -> dict[VolumeId, str]:
+    """Return every volume that is to be backed up, with what is wrong with its backup, or nothing."""
+    facts = observed.volumes
+    found: dict[VolumeId, str] = {}
+    for target in targets(desired.apps.values(), facts.homes):
+        volume = target.volume
+        last = [(run, word) for kind, word in _ENDS if (run := facts.last(volume, kind)) is not None]
+        wrong = next((word for run, word in last if run.state == "failed"), "")
+        found[volume] = wrong or ("" if facts.latest(volume) else _NONE_YET)
+    return found
+
+
+_ENDS: tuple[tuple[RunKind, str], ...] = (("backup", "backup failed"), ("test", "restore test failed"))
+_NONE_YET = "not backed up yet"
+
+
+def of_storage(buckets: int, volumes: Mapping[VolumeId, str]) -> Said | None:
+    """Return ``automator67/storage`` over buckets and volumes' ``backups``; nothing where there are none."""
+    context = "automator67/storage"
+    failed = [f"{volume} {wrong}" for volume, wrong in volumes.items() if wrong not in ("", _NONE_YET)]
+    if failed:
+        return Said(context, "failure", ", ".join(failed))
+    if buckets:
+        return Said(context, "pending", f"{buckets} declared; this version checks buckets but does not serve them")
+    waiting = [f"{volume} {wrong}" for volume, wrong in volumes.items() if wrong]
+    if waiting:
+        return Said(context, "pending", ", ".join(waiting))
+    count = "1 volume" if len(volumes) == 1 else f"{len(volumes)} volumes"
+    return Said(context, "success", f"{count} backed up") if volumes else None

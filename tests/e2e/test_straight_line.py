@@ -111,6 +111,22 @@ def test_logs_come_from_every_replica(cloud: Cloud) -> None:
     assert text.count("up with fixed") == 2
 
 
+def test_what_is_measured_is_shown(cloud: Cloud) -> None:
+    def metrics() -> str:
+        return httpx.get(f"http://127.0.0.1:{cloud.web}/metrics").text
+
+    wait_for("the first minute", lambda: "automator67_engine_passes_total" in metrics(), 90)
+    assert 'automator67_node_state{node="one",state="healthy"} 1.0' in metrics()
+    assert 'automator67_app_replicas_healthy{app="web"} 2.0' in metrics()
+    assert 'automator67_breaker_state{name="forge",state="closed"} 1.0' in metrics()
+    used = httpx.get(f"http://127.0.0.1:{cloud.web}/api/v1/history/node/one").json()
+    assert used["series"]["memory_used"][-1] > 1e6
+    status = json.loads(cloud.cli("status", "--json").stdout)
+    assert {"name": "forge", "phase": "closed"}.items() <= status["breakers"][0].items()
+    wait_for("uptime", lambda: any(m["uptime"] for m in json.loads(cloud.cli("uptime", "--json").stdout)), 90)
+    assert cloud.cli("quotas").stdout.strip() == "no account has a limit that is known"
+
+
 def test_the_page_shows_it(cloud: Cloud) -> None:
     page = httpx.get(f"http://127.0.0.1:{cloud.web}/").text
     assert "web" in page

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from automator67.engine.alerts.targets import SendFailed
 from automator67.engine.apis.client import ApiError, Client, Paused, Provider
 from automator67.engine.breaker import Breaker, BreakerOpen, Breakers
 from automator67.engine.chronicle import Chronicle, Judged
@@ -19,12 +20,14 @@ from automator67.engine.cli.status import command as status
 from automator67.engine.forges.github import GitHub
 from automator67.engine.forges.notes import NotesReporter
 from automator67.engine.forges.statuses import Due, Status
+from automator67.engine.herald import Herald
 from automator67.engine.remote_errors import RemoteUnreachable
 from automator67.engine.shards.layout import Shard
 from automator67.engine.shards.pool import POLICY, Pool
 from automator67.engine.shards.wire.address import read_url
 from automator67.engine.shards.wire.backend import ShardError
 from automator67.engine.standing_files import StandingFile
+from automator67.engine.store.alerts import enqueue, waiting
 from automator67.engine.store.breakers import standings
 from automator67.engine.store.database import Store, open_store
 from automator67.engine.store.tables import events
@@ -228,3 +231,34 @@ def test_how_the_shards_of_a_router_stand_is_read_while_it_lives(
         assert standings(tx) == []
     told.remove()
     assert not (folder / "shop.breakers.json").exists()
+
+
+def test_an_alert_target_that_fails_is_left_alone_and_told_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, well = 0, False
+
+    def send(url: str, message: object) -> None:
+        nonlocal sent
+        sent += 1
+        if not well:
+            raise SendFailed("no answer")
+
+    monkeypatch.setattr("automator67.engine.herald.send", send)
+    clock, all_of_them = Clock(), Breakers()
+    herald = Herald(store, str, lambda: True, all_of_them, clock)
+    herald._before["url-1"] = breaker(clock)
+    doc = {"to": {"url": "https://hooks.example.org"}, "message": {"title": "down"}}
+    with store.begin() as tx:
+        enqueue(tx, [("m1", "url-1", doc)], clock())
+    with store.read() as tx:
+        ((message, _),) = waiting(tx)
+    for _ in range(20):
+        herald._try(message)
+    assert sent == Policy().failures
+    with store.read() as tx:
+        ((_, due),) = waiting(tx)
+    assert due > clock() + 20
+    well = True
+    clock.now = due
+    herald._try(message)
+    with store.read() as tx:
+        assert waiting(tx) == []

@@ -7,9 +7,10 @@ from dataclasses import replace
 from automator67.engine import reports
 from automator67.engine.copies import join
 from automator67.engine.judge import AppState, judge
-from automator67.engine.observed import Instance
+from automator67.engine.observed import Instance, Observed
 from automator67.engine.plan.planner import plan
 from automator67.engine.stability import BUDGET, WINDOW, ends_after
+from automator67.engine.volumes import Backup, Run, RunKind, RunState, Snapshot, Volume, VolumeFacts, VolumeId
 from tests.support.world import World, app, desired
 
 
@@ -114,4 +115,30 @@ def test_statuses_have_stable_texts_without_times() -> None:
     assert reports.of_app(replace(good, sync="held", reason="held: exit code 1")).description == "held: exit code 1"
     assert reports.of_plan("", 3, "apps/a.yaml:1:1: bad").description == "apps/a.yaml:1:1: bad (and 2 more)"
     assert reports.of_apply("applying", "x") == reports.Said("automator67/apply", "pending", "applying")
-    assert reports.of_storage(0) is None
+    assert reports.of_storage(0, {}) is None
+    data, old = VolumeId("blog", 0, "data"), VolumeId("wiki", 1, "old")
+    said = [reports.of_storage(0, {data: "", old: wrong}) for wrong in ("", "not backed up yet", "backup failed")]
+    assert [(s.state, s.description) for s in said if s] == [
+        ("success", "2 volumes backed up"),
+        ("pending", "wiki/old of slot 1 not backed up yet"),
+        ("failure", "wiki/old of slot 1 backup failed"),
+    ]
+
+
+def test_what_is_wrong_with_a_backup_is_what_came_last_of_it() -> None:
+    blog = replace(app(), volumes=(Volume("data", "/data"),), backups=(Backup("data", url="s3:x"),))
+    data = VolumeId("blog", 0, "data")
+
+    def run(kind: RunKind, state: RunState, at: float) -> Run:
+        return Run(f"{kind}{at}", kind, data, "n0", state, "", at, data, ended_at=at)
+
+    def wrong(*runs: Run, kept: bool = True) -> str:
+        held = {data: (Snapshot("s", 1.0),)} if kept else {}
+        facts = VolumeFacts({("blog", 0): "n0"}, held, runs)
+        (word,) = reports.backups(desired(blog), Observed(volumes=facts)).values()
+        return word
+
+    assert wrong(kept=False) == "not backed up yet"
+    assert wrong(run("backup", "failed", 2.0)) == "backup failed"
+    assert wrong(run("backup", "failed", 2.0), run("backup", "done", 3.0)) == ""
+    assert wrong(run("backup", "done", 3.0), run("test", "failed", 4.0)) == "restore test failed"
