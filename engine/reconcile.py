@@ -42,7 +42,7 @@ from automator67.engine.source import Source, SourceError
 from automator67.engine.store.database import Store
 from automator67.engine.store.facts import add_events
 from automator67.engine.store.intents import Intents, confirm, load_intents
-from automator67.engine.troubles import over_quota, refused, troubles, unreadable
+from automator67.engine.troubles import refused, troubles, unreadable
 
 log = logging.getLogger("automator67.reconcile")
 
@@ -165,7 +165,7 @@ class Reconciler:
         """Take in what is wrong; return when to look again for that, 0: never."""
         if self._alerts is None:
             return 0.0
-        found = troubles(desired, observed, standing) + over_quota(self.quotas)
+        found = troubles(desired, observed, standing)
         found += [unreadable(self._unreadable)] if self._unreadable else []
         found += [refused(*self._refused)] if self._refused else []
         return self._alerts.look(desired.settings, found, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from automator67.engine.alerts.incidents import Trouble
 from automator67.engine.apps.runs import words
@@ -10,7 +10,6 @@ from automator67.engine.desired import Desired
 from automator67.engine.judge import AppState, Standing
 from automator67.engine.nodes.judgement import OWN_NETWORK
 from automator67.engine.observed import NodeView, Observed
-from automator67.engine.quotas import Quota
 
 NETWORK = "engine/network"
 _AWAY = frozenset({"suspect", "failing", "unavailable"})
@@ -39,12 +38,6 @@ def refused(commit: str, problem: str) -> Trouble:
     """Return the trouble of a commit that is not valid, so that the one before goes on to hold."""
     name = commit[:12]
     return Trouble(f"commit/{name}", "apply", "failed", f"refused: {problem}", _labels("commit", name), commit=commit)
-
-
-def over_quota(quotas: Iterable[Quota]) -> list[Trouble]:
-    """Return the accounts of which little or nothing is left."""
-    short = [q for q in quotas if q.state != "ok"]
-    return [Trouble(f"node/{q.node}", q.resource, "quota", q.text, _labels("node", q.node)) for q in short]
 
 
 def _labels(kind: str, name: str, **more: str) -> frozenset[tuple[str, str]]:

@@ -20,7 +20,7 @@ MAX_PARTS = 10_000
 
 
 class Uploads:
-    """The multipart uploads of one bucket. They last over restarts, until completed, aborted or 7 days old."""
+    """The multipart uploads of one bucket. They last over restarts, until completed or aborted."""
 
     def __init__(self, ledger: Ledger, writer: Writer, committer: Committer) -> None:
         self._ledger, self._writer, self._committer = ledger, writer, committer

@@ -75,16 +75,16 @@ def provider_of(name: str, node: Mapping[str, Any], secret: Secret) -> Provider:
         if "bucket" not in node:
             raise OpenError(f"nodes/{name}.yaml: kind local needs the directory, as  bucket: /srv/files")
         return Directory(name, Path(node["bucket"]))
-    from automator67.engine.buckets.providers.objects import PROFILES, Objects
+    from automator67.engine.buckets.providers.objects import REGIONS, Objects
 
-    if kind not in PROFILES:
+    if kind not in REGIONS:
         raise OpenError(f"nodes/{name}.yaml: this version keeps no files at nodes of kind {kind}; it does at {_KINDS}")
     missing = [key for key in ("endpoint", "bucket", "access_key", "secret_key") if key not in node]
     if missing:
         raise OpenError(f"nodes/{name}.yaml: kind {kind} needs {', '.join(missing)}")
     bucket, _, prefix = str(node["bucket"]).partition("/")
     key, value = (secret(node[k]["secret"]).decode().strip() for k in ("access_key", "secret_key"))
-    return Objects(name, node["endpoint"], bucket, key, value, node.get("region", PROFILES[kind].region), prefix)
+    return Objects(name, node["endpoint"], bucket, key, value, node.get("region", REGIONS[kind]), prefix)
 
 
 _KINDS = "local, s3, r2, b2 and supabase"
@@ -114,15 +114,15 @@ async def read_marker(fleet: Fleet, layout: Layout) -> bytes | None:
 
 
 async def _claim(ledger: Ledger, fleet: Fleet, layout: Layout) -> bytes:
-    """Mark the providers as those of a new bucket; one that is there already has to be rebuilt from them instead."""
+    """Mark the providers as those of a new bucket. Raises OpenError where they are those of one already."""
     async with ledger.writing():
         if known := ledger.meta("id"):
             return bytes.fromhex(str(known))
         claimed = ledger.meta("claim")
         if not claimed and await read_marker(fleet, layout) is not None:
             raise OpenError(
-                f"the providers hold a bucket {layout.bucket} of which this machine has no metadata; "
-                f"get them back first: automator67 bucket rebuild {layout.bucket}"
+                f"the providers hold a bucket {layout.bucket} of which this machine has no metadata: bring "
+                f"buckets/{layout.bucket}/meta.db from the state directory of the machine that wrote it"
             )
         id_ = bytes.fromhex(str(claimed)) if claimed else os.urandom(16)
         await ledger.write(lambda tx: set_meta(tx, "claim", id_.hex()))

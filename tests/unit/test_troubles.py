@@ -13,7 +13,7 @@ from automator67.engine.judge import AppState, Standing
 from automator67.engine.nodes.judgement import OWN_NETWORK
 from automator67.engine.observed import NodeState, NodeView, Observed
 from automator67.engine.quotas import Quota
-from automator67.engine.troubles import NETWORK, over_quota, refused, troubles, unreadable
+from automator67.engine.troubles import NETWORK, refused, troubles, unreadable
 from automator67.engine.volumes import Run as VolumeRun
 from automator67.engine.volumes import VolumeFacts, VolumeId
 from tests.support.world import app
@@ -107,9 +107,13 @@ def test_many_silent_nodes_are_one_trouble_of_our_own_network() -> None:
     assert all(NETWORK in found[f"node/{name}", "suspect"].because for name in "ab")
 
 
-def test_what_is_wrong_with_the_repository_and_with_accounts() -> None:
+def test_what_is_wrong_with_the_repository() -> None:
     assert unreadable("no route").state == "failed"
     assert refused("d" * 40, "apps/a.yaml:1:1: imag").reason == "refused: apps/a.yaml:1:1: imag"
-    full, fine = Quota("render1", "hours", 740.0, 750.0, 900.0, 1.0), Quota("koyeb1", "hours", 1.0, 750.0, 2.0, 1.0)
-    (trouble,) = over_quota([full, fine])
-    assert (trouble.resource, trouble.state, trouble.reason) == ("node/render1", "quota", full.text)
+
+
+def test_an_account_of_which_little_is_left() -> None:
+    full, fine = Quota("render1", "hours", 740.0, 750.0, 900.0, 1.0), Quota("render1", "services", 1.0, 1.0, 1.0)
+    found = look(nodes=(NodeView("render1", "healthy", quotas=(full, fine)),))
+    assert set(found) == {("node/render1", "quota")}
+    assert found["node/render1", "quota"].reason == full.warning

@@ -7,7 +7,6 @@ please: names are unique, blobs are written once, and every chunk carries its ow
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import timedelta
 
 import obstore
@@ -16,23 +15,11 @@ from obstore.store import S3Store
 
 from automator67.engine.buckets.providers.protocol import ProviderError, Stored
 
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """How a service differs from S3: its usual region, and whether its name for a bucket goes into the path."""
-
-    region: str = "us-east-1"
-    path_style: bool = True
-    delete_many: bool = True
+REGIONS = {"s3": "us-east-1", "r2": "auto", "b2": "us-west-004", "supabase": "us-east-1"}
+"""The usual region by the kind of the node; ``region`` in its file comes first."""
 
 
-PROFILES = {
-    "s3": Profile(),
-    "r2": Profile(region="auto"),
-    "b2": Profile(region="us-west-004", delete_many=False),
-    "supabase": Profile(),
-}
-"""By the kind of the node; ``region`` in its file comes first."""
+_NO_RANGE = "non-partial response"
 
 
 class Objects:
@@ -71,15 +58,26 @@ class Objects:
     async def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Read an object or a range of it."""
         try:
-            if length is not None:
-                return bytes(await obstore.get_range_async(self._store, name, start=start, length=length))
-            options = {"range": {"offset": start}} if start else None
-            found = await obstore.get_async(self._store, name, options=options)  # type: ignore[arg-type]
-            return bytes(await found.bytes_async())
+            if length is None and not start:
+                return await self._whole(name)
+            try:
+                if length is not None:
+                    return bytes(await obstore.get_range_async(self._store, name, start=start, length=length))
+                found = await obstore.get_async(self._store, name, options={"range": {"offset": start}})
+                return bytes(await found.bytes_async())
+            except BaseError as error:
+                if _NO_RANGE not in str(error):
+                    raise
+                # A server may answer any range with the whole (RFC 9110, 14.2); some do when it is the whole.
+                return (await self._whole(name))[start : None if length is None else start + length]
         except FileNotFoundError:
             raise ProviderError("missing", f"{self.name}: there is no such blob") from None
         except BaseError as error:
             raise self._problem(error) from error
+
+    async def _whole(self, name: str) -> bytes:
+        found = await obstore.get_async(self._store, name)
+        return bytes(await found.bytes_async())
 
     async def delete(self, name: str) -> None:
         """Remove an object."""
