@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Packet filters and the like are in sbin, which not every path has.
+export PATH="$PATH:/usr/sbin:/sbin"
 packages=(docker.io restic curl docker-registry apache2-utils chromium openssh-client openssh-server gnupg git busybox-static iproute2 iptables python3-venv postgresql-client)
 engine_pid=""
 
