@@ -187,9 +187,10 @@ def test_a_container_is_made_as_desired(engine: FakeEngine, client: docker.Docke
     volume = client.volumes.get(mount["Name"])
     assert (mount["Name"], mount["Destination"]) == (f"a67-{engine.cloud}-web-0-data", "/data")
     assert volume.attrs["Labels"]["a67.cloud"] == engine.cloud
-    beat = engine.latest("n1")
-    assert beat["volumes"] == [{"app": "web", "slot": 0, "name": "data"}]
-    assert beat["agent"]["rss"] > 0
+    # Volumes are listed beside the containers, by a look of their own.
+    told = [{"app": "web", "slot": 0, "name": "data"}]
+    wait_for("the volume to be told", lambda: engine.latest("n1")["volumes"] == told)
+    assert engine.latest("n1")["agent"]["rss"] > 0
 
 
 def test_what_is_no_longer_desired_goes_but_its_volume_stays(
