@@ -66,7 +66,7 @@ class Backend:
 
     status, delay = 200, 0.0
 
-    def __init__(self, word: str, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(self, word: str, port: int | None = None, host: str = "127.0.0.1") -> None:
         outer = self
         self.word, self.seen = word, list[dict[str, str]]()
 
@@ -90,7 +90,7 @@ class Backend:
             def log_message(self, *_args: object) -> None:
                 pass
 
-        self._server = _server(host)((host, port or app_port()), Handler)
+        self._server = _server(host)((host, app_port() if port is None else port), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
