@@ -22,13 +22,7 @@ def used(
     node: Node, view: NodeView | None, report: Mapping[str, Any], desired: Desired, hours: float
 ) -> dict[Resource, float]:
     """Return what is known of an account's use. ``hours`` were counted; bytes are those its provider reports."""
-    shards = [
-        s
-        for other in desired.others
-        if other.kind == "shard"
-        for s in other.document.get("shards", ())
-        if s.get("provider") == node.name
-    ]
+    shards = [shard for _, shard in desired.provided_shards() if shard["provider"] == node.name]
     found: dict[Resource, float] = {
         "hours": hours,
         "services": float(len(view.instances)) if view else 0.0,

@@ -53,9 +53,9 @@ class AlertActions:
         if target is None:
             raise ControlError(f"no alert goes to {name}{near_hint(name, known)}; there is {', '.join(sorted(known))}")
         try:
-            url = self._secret(target.secret) if target.secret else target.url
+            url = target.opened(self._secret)
             if not dry_run:
-                await asyncio.to_thread(send, url.strip(), _message(desired.settings.name if desired else ""))
+                await asyncio.to_thread(send, url, _message(desired.settings.name if desired else ""))
         except (SecretError, SendFailed) as error:
             raise ControlError(f"{_shown(target)} was not told: {error}") from None
         return {"target": target.id, "sent": not dry_run}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from automator67.engine import crash
 from automator67.engine.alerts.incidents import CALM_SECONDS, Incident, Trouble
-from automator67.engine.alerts.rules import Rule, Target, rules_of
+from automator67.engine.alerts.rules import Rule, rules_of
 from automator67.engine.alerts.telling import Notification, over, step
 from automator67.engine.alerts.words import as_data
 from automator67.engine.settings import Settings
@@ -41,28 +41,23 @@ class AlertDesk:
         calm = max(1.0, CALM_SECONDS * settings.heartbeat / 30.0)
         after = step(before, seen, self._rules, silences, now, calm)
         known = {i.id: i for i in before}
-        changed = [(i, not over(i, self._rules)) for i in after.incidents if known.get(i.id) != i]
-        # A rule that is gone may have been all that was waited for.
-        changed += [(i, False) for i in after.incidents if known.get(i.id) == i and over(i, self._rules)]
+        active = {i.id: not over(i, self._rules) for i in after.incidents}
+        # One that did not change is over too when the rule is gone that was waited for.
+        changed = [(i, active[i.id]) for i in after.incidents if known.get(i.id) != i or not active[i.id]]
         if changed or after.notifications:
             with self._store.begin() as tx:
                 save_incidents(tx, changed)
                 enqueue(tx, [_message(settings.name, n) for n in after.notifications], now)
                 add_events(tx, [_event(n, now) for n in after.notifications])
                 crash.point("inside-alerts")
-        self._incidents = tuple(i for i in after.incidents if not over(i, self._rules))
+        self._incidents = tuple(i for i in after.incidents if active[i.id])
         if after.notifications:
             self._told()
         return after.wake_at
 
 
 def _message(cloud: str, n: Notification) -> tuple[str, str, Mapping[str, Any]]:
-    return n.id, n.target.id, {"to": target_data(n.target), "message": as_data(cloud, n)}
-
-
-def target_data(target: Target) -> dict[str, str]:
-    """Return a target as it is kept: never the value of a secret."""
-    return {"secret": target.secret} if target.secret else {"url": target.url}
+    return n.id, n.target.id, {"to": asdict(n.target), "message": as_data(cloud, n)}
 
 
 def _event(n: Notification, now: float) -> tuple[float, str, str, str, str]:

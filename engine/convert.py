@@ -25,6 +25,7 @@ from automator67.engine.desired import (
     revision_hash,
 )
 from automator67.engine.jobs import Before, Job
+from automator67.engine.labels import label_pairs
 from automator67.engine.settings import Settings
 from automator67.engine.volumes import Backup, Volume
 from automator67.engine.windows import Maintenance
@@ -65,7 +66,7 @@ def node_of(name: str, document: Document, origin: Origin) -> Node:
         kind,
         region=document.get("region", ""),
         provider=document.get("provider", "" if kind == "agent" else kind),
-        labels=_pairs(document.get("labels", {})),
+        labels=label_pairs(document.get("labels", {})),
         cpu=capacity.get("cpu"),
         memory=None if memory is None else size_bytes(memory),
         disk=None if disk is None else size_bytes(disk),
@@ -258,8 +259,8 @@ def _probe(value: Any, port: int | None) -> Probe | None:
 def _place(value: Document) -> Place:
     return Place(
         value.get("spread", "node"),
-        _pairs(value.get("require", {})),
-        _pairs(value.get("prefer", {})),
+        label_pairs(value.get("require", {})),
+        label_pairs(value.get("prefer", {})),
         tuple(sorted(value.get("avoid", ()))),
     )
 
@@ -289,9 +290,3 @@ def _sites(document: Document) -> tuple[Site, ...]:
 def _basic(document: Document) -> Sequence[Mapping[str, Any]]:
     people: Sequence[Mapping[str, Any]] = _mapping(document.get("auth")).get("basic", ())
     return people
-
-
-def _pairs(labels: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        sorted((str(k), "true" if v is True else "false" if v is False else str(v)) for k, v in labels.items())
-    )

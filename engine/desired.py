@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -287,6 +287,11 @@ class Desired:
     apps: Mapping[str, App] = field(default_factory=dict)
     others: tuple[Other, ...] = ()
     secrets: frozenset[str] = frozenset()
+
+    def provided_shards(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Return the shards that name a provider in place of a url, each with the name of what it is a part of."""
+        files = (other for other in self.others if other.kind == "shard")
+        return ((f.name, s) for f in files for s in f.document.get("shards", ()) if "provider" in s)
 
 
 def revision_hash(app: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from random import Random
 
 from automator67.engine import crash
+from automator67.engine.alerts.rules import Target
 from automator67.engine.alerts.targets import SendFailed, send
 from automator67.engine.backoff import delay
 from automator67.engine.breaker import Breaker, BreakerOpen, Breakers
@@ -97,13 +98,12 @@ class Herald:
             self.wake()
 
     def _try(self, message: Outgoing) -> None:
-        to = message.doc["to"]
         if message.target not in self._before:
             self._before[message.target] = self._breakers.before(f"alert/{message.target}", message.target)
         try:
-            url = self._secret(str(to["secret"])) if "secret" in to else str(to["url"])
+            url = Target(**message.doc["to"]).opened(self._secret)
             with self._before[message.target].call(_theirs):
-                send(url.strip(), message.doc["message"])
+                send(url, message.doc["message"])
         except BreakerOpen as closed:
             self._put_off(message, SendFailed(str(closed), retry_after=closed.wait))
         except SecretError as error:

@@ -289,7 +289,8 @@ class Reconciler:
 
         nodes = [name for name, view in observed.nodes.items() if view.reported]
         routes = edges(desired, observed.nodes, copies, shares, self._opened)
-        self.far = far_sites(desired, observed.nodes, copies, shares)
+        takes_names = any(node.document.get("worker") for node in desired.nodes.values())
+        self.far = far_sites(desired, observed.nodes, copies, shares) if takes_names else ()
         self._delivery.begin()
         for node, instances in desired_instances(observed.assignments, nodes, app_of, seal, observed.runs).items():
             alive = observed.nodes[node].state not in LOST_STATES

@@ -76,13 +76,12 @@ def backups(desired: Desired, observed: Observed) -> dict[VolumeId, str]:
     found: dict[VolumeId, str] = {}
     for target in targets(desired.apps.values(), facts.homes):
         volume = target.volume
-        last = [(run, word) for kind, word in _ENDS if (run := facts.last(volume, kind)) is not None]
-        wrong = next((word for run, word in last if run.state == "failed"), "")
-        found[volume] = wrong or ("" if facts.latest(volume) else _NONE_YET)
+        failed = facts.failing(volume, _ENDS)
+        found[volume] = _ENDS[failed[0].kind] if failed else "" if facts.latest(volume) else _NONE_YET
     return found
 
 
-_ENDS: tuple[tuple[RunKind, str], ...] = (("backup", "backup failed"), ("test", "restore test failed"))
+_ENDS: Mapping[RunKind, str] = {"backup": "backup failed", "test": "restore test failed"}
 _NONE_YET = "not backed up yet"
 
 

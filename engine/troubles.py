@@ -92,19 +92,11 @@ def _app(state: AppState, desired: Desired, observed: Observed) -> Iterator[Trou
 
 def _backups(observed: Observed) -> Iterator[Trouble]:
     volumes = observed.volumes
-    for volume, kind in sorted({(r.volume, r.kind) for r in volumes.runs}):
-        last = volumes.last(volume, kind)
-        if last is not None and last.state == "failed":
-            because = frozenset({NETWORK, f"node/{last.node}"})
-            name = f"{volume.app}/{volume.slot}/{volume.volume}"
-            yield Trouble(
-                f"volume/{name}",
-                str(kind),
-                "failed",
-                f"{kind} failed: {last.message}",
-                _labels("volume", name),
-                because,
-            )
+    for volume in sorted({r.volume for r in volumes.runs}):
+        name = f"{volume.app}/{volume.slot}/{volume.volume}"
+        for last in volumes.failing(volume, sorted({r.kind for r in volumes.runs if r.volume == volume})):
+            reason, because = f"{last.kind} failed: {last.message}", frozenset({NETWORK, f"node/{last.node}"})
+            yield Trouble(f"volume/{name}", last.kind, "failed", reason, _labels("volume", name), because)
 
 
 def _commit(desired: Desired, standing: Standing) -> Iterator[Trouble]:

@@ -5,7 +5,7 @@ Times are seconds since the epoch, durations are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -109,3 +109,7 @@ class VolumeFacts:
         """Return the last run of a kind that ended (in a state)."""
         fits = (r for r in self.runs if (r.volume, r.kind) == (volume, kind) and r.state != "wanted")
         return max((r for r in fits if state in (None, r.state)), key=lambda r: r.ended_at, default=None)
+
+    def failing(self, volume: VolumeId, kinds: Iterable[RunKind]) -> list[Run]:
+        """Return the last runs of some kinds that failed, in the order of the kinds."""
+        return [run for kind in kinds if (run := self.last(volume, kind)) is not None and run.state == "failed"]

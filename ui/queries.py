@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, select
 
-from automator67.engine.store.alerts import KEPT, load_silences, recent_incidents
+from automator67.engine.store.alerts import lasting_incidents, load_silences, past_incidents
 from automator67.engine.store.breakers import standings
 from automator67.engine.store.runs import runs_of
 from automator67.engine.store.tables import actions, app_states, commits, events, holds, meta, nodes, posts, revisions
@@ -133,19 +133,8 @@ def commit_detail(tx: Connection, prefix: str) -> CommitDetail | None:
 
 def _alerts(tx: Connection) -> tuple[Alert, ...]:
     """Return what lasts, and what was last over."""
-    found = [i for i in recent_incidents(tx, KEPT) if not i.once]
-    shown = [i for i in found if not i.ended_at] + [i for i in found if i.ended_at][:PAST_ALERTS]
-    return tuple(
-        Alert(
-            i.resource,
-            i.state,
-            i.reason,
-            i.opened_at,
-            i.ended_at,
-            tuple(sorted(n for n, t in i.told.items() if t.told_at)),
-        )
-        for i in shown
-    )
+    shown = lasting_incidents(tx) + past_incidents(tx, PAST_ALERTS)
+    return tuple(Alert(i.resource, i.state, i.reason, i.opened_at, i.ended_at, i.told_to) for i in shown)
 
 
 def _runs(tx: Connection, app: str) -> tuple[Ran, ...]:
@@ -161,8 +150,7 @@ def _volumes(tx: Connection) -> tuple[Volume, ...]:
     for v in sorted({*facts.snapshots, *(r.volume for r in facts.runs)}):
         latest, held, test = facts.latest(v), facts.snapshots.get(v, ()), facts.last(v, "test")
         doing = next((r.kind for r in facts.runs if r.volume == v and r.state == "wanted"), "")
-        ends = (facts.last(v, "backup"), test)
-        failure = next((f"{r.kind}: {r.message}" for r in ends if r is not None and r.state == "failed"), "")
+        failure = next((f"{r.kind}: {r.message}" for r in facts.failing(v, ("backup", "test"))), "")
         found.append(
             Volume(
                 v.app, v.volume, v.slot, facts.homes.get((v.app, v.slot), ""), len(held), latest.at if latest else 0.0,

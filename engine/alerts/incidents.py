@@ -77,6 +77,11 @@ class Incident:
         """Whether something is wrong at the moment."""
         return not (self.clear_at or self.ended_at)
 
+    @property
+    def told_to(self) -> tuple[str, ...]:
+        """The ids of the targets that were told of it, in order."""
+        return tuple(sorted(name for name, telling in self.told.items() if telling.told_at))
+
     def within(self, states: Iterable[str]) -> float | None:
         """Return since when it is in one of some states; None when it is in none of them."""
         wanted, since = frozenset(states), None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from automator67.engine.labels import label_pairs
 from automator67.schemas.units import seconds
 
 Severity = Literal["info", "warning", "critical"]
@@ -22,6 +23,10 @@ class Target:
 
     url: str = ""
     secret: str = ""
+
+    def opened(self, secret: Callable[[str], str]) -> str:
+        """Return the Apprise URL; ``secret(name)`` returns a secret's value, and what it raises goes on."""
+        return (secret(self.secret) if self.secret else self.url).strip()
 
     @property
     def id(self) -> str:
@@ -67,12 +72,8 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
         frozenset(entry.get("on", DEFAULT_ON)),
         seconds(entry.get("for", 0)),
         entry.get("severity", "warning"),
-        frozenset((str(k), _text(v)) for k, v in entry.get("resources", {}).items()),
+        frozenset(label_pairs(entry.get("resources", {}))),
         seconds(entry.get("group", "5s")),
         seconds(entry.get("repeat", "4h")),
         entry.get("template", ""),
     )
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -101,6 +101,7 @@ class _Look:
                 told.append(_notification(self._target, said, self._incidents))
             for name, d in said.items():
                 self._mark(name, _told(self._telling(self._incidents[name]), d.kind, self._now))
+                # For the wake-up of its repetition only: it was told just now.
                 self._due(self._incidents[name])
         return told
 
@@ -162,9 +163,8 @@ def _told(telling: Telling, kind: Kind, now: float) -> Telling:
 
 def _notification(target: Target, said: dict[str, _Due], incidents: dict[str, Incident]) -> Notification:
     mine = tuple(sorted((incidents[name] for name in said), key=lambda i: (i.opened_at, i.resource, i.concern)))
-    kind: Kind = "resolved" if all(d.kind == "resolved" for d in said.values()) else "problem"
-    if all(d.kind == "repeat" for d in said.values()):
-        kind = "repeat"
+    kinds = {d.kind for d in said.values()}
+    kind: Kind = kinds.pop() if len(kinds) == 1 else "problem"
     severity = max((d.rule.severity for d in said.values()), key=SEVERITIES.index)
     template = next((d.rule.template for d in said.values() if d.rule.template), "")
     counted = sorted((i.id, i.told.get(target.id, Telling()).times) for i in mine)

@@ -58,16 +58,13 @@ def incident_data(i: Incident) -> dict[str, Any]:
 def _line(i: Incident, n: Notification) -> str:
     if n.template:
         return filled(n.template, {
-            "resource": i.resource, "state": RESOLVED if n.kind == "resolved" else i.state, "reason": i.reason,
+            "resource": i.resource, "state": n.kind if n.kind == "resolved" else i.state, "reason": i.reason,
             "commit": i.commit[:12], "severity": n.severity, "since": _time(i.opened_at),
         })  # fmt: skip
     if n.kind == "resolved":
         return f"{i.resource} is well again since {_time(i.ended_at)}; it was {i.state} from {_time(i.opened_at)} on"
     because = f": {i.reason}" if i.reason else ""
     return f"{i.resource} is {i.state} since {_time(i.states[-1][1])}{because}"
-
-
-RESOLVED = "resolved"
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:

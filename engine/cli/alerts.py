@@ -12,7 +12,7 @@ from automator67.engine.alerts.incidents import Incident
 from automator67.engine.alerts.words import incident_data
 from automator67.engine.cli.common import ago, json_option, print_json, reading, state_option, table
 from automator67.engine.control_client import ControlClient, EngineAway
-from automator67.engine.store.alerts import load_silences, recent_incidents, unsent
+from automator67.engine.store.alerts import lasting_incidents, load_silences, recent_incidents, unsent
 from automator67.engine.store.facts import app_state_rows
 from automator67.engine.store.nodes import node_names
 from automator67.schemas.near import near_hint
@@ -32,12 +32,11 @@ def command(context: click.Context, everything: bool, state: Path, as_json: bool
     if context.invoked_subcommand is not None:
         return
     with reading(state).read() as tx:
-        found, silences, failing = recent_incidents(tx, 1000), load_silences(tx, time.time()), unsent(tx)
-    lasting = [i for i in found if not i.ended_at and not i.once]
-    listed = found if everything else lasting
+        lasting, silences, failing = lasting_incidents(tx), load_silences(tx, time.time()), unsent(tx)
+        listed = recent_incidents(tx, 1000) if everything else lasting
     if as_json:
         print_json({
-            "incidents": [incident_data(i) | {"told": sorted(i.told)} for i in listed],
+            "incidents": [incident_data(i) | {"told": i.told_to} for i in listed],
             "silences": [{"resource": s.resource, "until": s.until, "reason": s.reason, "by": s.by} for s in silences],
             "failing": failing,
         })  # fmt: skip
@@ -55,15 +54,12 @@ def _show(listed: list[Incident], count: int) -> None:
     if not listed:
         click.echo("nothing is wrong")
         return
-    rows = [(i.resource, i.state, "over" if i.ended_at else "lasts", ago(i.opened_at), _told(i), i.reason)
+    rows = [(i.resource, i.state, "over" if i.ended_at else "lasts", ago(i.opened_at),
+             ", ".join(i.told_to) or "nobody", i.reason)
             for i in listed]  # fmt: skip
     click.echo(table(("RESOURCE", "STATE", "", "BEGAN", "TOLD", ""), rows))
     if count > len(listed):
         click.echo(f"and {count - len(listed)} more (--json)")
-
-
-def _told(i: Incident) -> str:
-    return ", ".join(sorted(name for name, t in i.told.items() if t.told_at)) or "nobody"
 
 
 @command.command("test", short_help="Send a test message to a target.")

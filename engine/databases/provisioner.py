@@ -57,10 +57,9 @@ class Urls(Protocol):
 def wanted(desired: Desired) -> Mapping[str, Names]:
     """Return by node the databases that shards want of it. Pure."""
     found: dict[str, set[str]] = {name: set() for name, node in desired.nodes.items() if node.kind in KINDS}
-    for other in desired.others:
-        for shard in other.document.get("shards", ()) if other.kind == "shard" else ():
-            if shard.get("provider") in found:
-                found[shard["provider"]].add(f"{other.name}-{shard['name']}")
+    for group, shard in desired.provided_shards():
+        if shard["provider"] in found:
+            found[shard["provider"]].add(f"{group}-{shard['name']}")
     return {name: frozenset(names) for name, names in found.items()}
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from automator67.engine.backoff import delay
 from automator67.engine.forges.reporter import PostFailed, Reporter
 from automator67.engine.forges.statuses import Due, Posted, Status, fit, next_post
 from automator67.engine.store.database import Store
-from automator67.engine.store.tables import posts
+from automator67.engine.store.tables import posts, unposted
 
 NEVER = 9e15
 """``next_at`` of a row whose two sides agree: keeps it out of the index range that is looked through."""
@@ -56,7 +56,7 @@ def due(tx: Connection, now: float, limit: int = 100) -> list[Due]:
     """Return what should be posted now, oldest wish first."""
     rows = tx.execute(
         select(posts.c.commit_id, posts.c.context, posts.c.state, posts.c.description)
-        .where(posts.c.next_at <= now, _differs())
+        .where(posts.c.next_at <= now, unposted())
         .order_by(posts.c.wanted_at, posts.c.commit_id, posts.c.context)
         .limit(limit)
     )
@@ -65,7 +65,7 @@ def due(tx: Connection, now: float, limit: int = 100) -> list[Due]:
 
 def next_due(tx: Connection) -> float | None:
     """Return when (seconds since the epoch) something becomes due, None when nothing will."""
-    found = tx.scalar(select(func.min(posts.c.next_at)).where(posts.c.next_at < NEVER, _differs()))
+    found = tx.scalar(select(func.min(posts.c.next_at)).where(posts.c.next_at < NEVER, unposted()))
     return None if found is None else float(found)
 
 
@@ -76,7 +76,7 @@ def posted(tx: Connection, done: Due, now: float) -> None:
     where = _is(done.commit, status.context)
     values = {"count": posts.c.count + 1, "attempts": 0, "error": "", "next_at": now}
     tx.execute(update(posts).where(where).values(**said, **values))
-    tx.execute(update(posts).where(where, ~_differs()).values(next_at=NEVER))
+    tx.execute(update(posts).where(where, ~unposted()).values(next_at=NEVER))
 
 
 def failed(tx: Connection, tried: Due, failure: PostFailed, now: float, random: Random) -> None:
@@ -85,12 +85,12 @@ def failed(tx: Connection, tried: Due, failure: PostFailed, now: float, random: 
     attempts = int(tx.scalar(select(posts.c.attempts).where(where)) or 0) + 1
     again = now + delay(attempts, failure.retry_after, failure.permanent, random)
     text = str(failure)[:_MAX_ERROR]
-    tx.execute(update(posts).where(where, _differs()).values(attempts=attempts, error=text, next_at=again))
+    tx.execute(update(posts).where(where, unposted()).values(attempts=attempts, error=text, next_at=again))
 
 
 def retry_now(tx: Connection, now: float) -> None:
     """Let everything that waits after a failure be tried at once, as after a new token was given."""
-    tx.execute(update(posts).where(posts.c.attempts > 0, posts.c.next_at < NEVER, _differs()).values(next_at=now))
+    tx.execute(update(posts).where(posts.c.attempts > 0, posts.c.next_at < NEVER, unposted()).values(next_at=now))
 
 
 def deliver(store: Store, reporter: Reporter, clock: Callable[[], float], random: Random) -> list[str]:
@@ -113,7 +113,3 @@ def deliver(store: Store, reporter: Reporter, clock: Callable[[], float], random
 
 def _is(commit: str, context: str) -> ColumnElement[bool]:
     return and_(posts.c.commit_id == commit, posts.c.context == context)
-
-
-def _differs() -> ColumnElement[bool]:
-    return or_(posts.c.state != posts.c.posted_state, posts.c.description != posts.c.posted_description)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -32,8 +33,6 @@ class CloudflareZone:
     def __init__(self, client: Client, cloud: str, zone: str) -> None:
         self._client, self._zone = client, zone
         self._stamp = f"automator67:{cloud}"
-        self._id = ""
-        self._worker: WorkerOfZone | None = None
 
     def follow(self, want: Wanted) -> Changes:
         """Bring the zone to what is wanted; return what was done. Raises ApiError."""
@@ -46,7 +45,7 @@ class CloudflareZone:
         do = changes(want, ours, others)
         if want.worker is not None:
             # Before the first name leads to it.
-            do = replace(do, worker=self._its_worker().follow(want.worker))
+            do = replace(do, worker=self._worker.follow(want.worker))
         # What is new first: a name is never without an address.
         for record in do.add:
             by_us = record.content == NOWHERE
@@ -56,27 +55,28 @@ class CloudflareZone:
         for record in do.remove:
             self._client.delete(f"{self._at()}/{quote(ours[record], safe='')}", body={})
         if want.worker is None and any(r.content == NOWHERE for r in ours):
-            do = replace(do, worker=self._its_worker().remove())
+            do = replace(do, worker=self._worker.remove())
         return do
 
     def close(self) -> None:
         """Let go of the connection."""
         self._client.close()
 
-    def _its_worker(self) -> WorkerOfZone:
-        self._at()
-        assert self._worker is not None
-        return self._worker
+    @cached_property
+    def _found(self) -> Mapping[str, Any]:
+        found = self._client.get("/zones", {"name": self._zone})["result"]
+        if not found:
+            raise ApiError(f"Cloudflare: the token opens no zone {self._zone}")
+        zone: Mapping[str, Any] = found[0]
+        return zone
+
+    @cached_property
+    def _worker(self) -> WorkerOfZone:
+        account = str(self._found.get("account", {}).get("id", ""))
+        return WorkerOfZone(self._client, self._stamp, account, str(self._found["id"]), self._zone)
 
     def _at(self) -> str:
-        if not self._id:
-            found = self._client.get("/zones", {"name": self._zone})["result"]
-            if not found:
-                raise ApiError(f"Cloudflare: the token opens no zone {self._zone}")
-            self._id = str(found[0]["id"])
-            account = str(found[0].get("account", {}).get("id", ""))
-            self._worker = WorkerOfZone(self._client, self._stamp, account, self._id, self._zone)
-        return f"/zones/{self._id}/dns_records"
+        return f"/zones/{self._found['id']}/dns_records"
 
     def _records(self) -> Iterator[Mapping[str, Any]]:
         page = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -16,6 +17,7 @@ NEVER = 9e15
 """``next_at`` of what is not to be tried any more."""
 KEPT = 500
 """How many incidents that are over, and messages that are sent, are remembered."""
+_NEWEST_FIRST = select(incidents.c.doc).order_by(incidents.c.opened_at.desc(), incidents.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,20 @@ def active_incidents(tx: Connection) -> list[Incident]:
 
 def recent_incidents(tx: Connection, limit: int) -> list[Incident]:
     """Return incidents, the newest first."""
-    found = tx.scalars(select(incidents.c.doc).order_by(incidents.c.opened_at.desc(), incidents.c.id).limit(limit))
+    found = tx.scalars(_NEWEST_FIRST.limit(limit))
     return [_incident(json.loads(doc)) for doc in found]
+
+
+def lasting_incidents(tx: Connection) -> list[Incident]:
+    """Return what is wrong now, the newest first; an event, such as an applied commit, is nothing wrong."""
+    found = map(_incident, map(json.loads, tx.scalars(_NEWEST_FIRST.where(incidents.c.ended_at == 0))))
+    return [i for i in found if not i.once]
+
+
+def past_incidents(tx: Connection, limit: int) -> list[Incident]:
+    """Return what was wrong and is over, the newest first, without events."""
+    found = map(_incident, map(json.loads, tx.scalars(_NEWEST_FIRST.where(incidents.c.ended_at != 0))))
+    return list(islice((i for i in found if not i.once), limit))
 
 
 def save_incidents(tx: Connection, changed: Iterable[tuple[Incident, bool]]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
     Float,
     Index,
     Integer,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    or_,
 )
 
 metadata = MetaData()
@@ -221,4 +223,11 @@ posts = Table(
     Column("error", Text, nullable=False, default=""),
 )
 """The outbox of commit statuses: wanted against posted; a row whose two sides differ is due."""
+
+
+def unposted() -> ColumnElement[bool]:
+    """Return the condition of ``posts`` that the forge does not show yet what is wanted."""
+    return or_(posts.c.state != posts.c.posted_state, posts.c.description != posts.c.posted_description)
+
+
 Index("posts_due", posts.c.next_at)

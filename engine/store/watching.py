@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, func, select
 
 from automator67.engine.metrics import NodeFacts, Seen, VolumeFacts
-from automator67.engine.store.alert_tables import incidents, notifications
-from automator67.engine.store.alerts import NEVER
+from automator67.engine.store.alert_tables import notifications
+from automator67.engine.store.alerts import NEVER, lasting_incidents
 from automator67.engine.store.breakers import standings
 from automator67.engine.store.facts import app_state_rows
 from automator67.engine.store.nodes import node_records
 from automator67.engine.store.quotas import read_quotas
-from automator67.engine.store.tables import meta, posts
+from automator67.engine.store.tables import meta, posts, unposted
 from automator67.engine.store.volumes import load_volumes
 
 ENGINE_FACT = "engine_measures"
@@ -24,7 +24,6 @@ ENGINE_FACT = "engine_measures"
 def seen(tx: Connection) -> Seen:
     """Return what is in the store now."""
     facts = {row.key: row.value for row in tx.execute(select(meta))}
-    differs = or_(posts.c.state != posts.c.posted_state, posts.c.description != posts.c.posted_description)
     unsent = notifications.c.next_at < NEVER
     volumes = load_volumes(tx)
     return Seen(
@@ -32,8 +31,8 @@ def seen(tx: Connection) -> Seen:
         started_at=float(facts.get("engine_started") or 0),
         reconciled_at=float(facts.get("reconciled_at") or 0),
         remote_error=facts.get("remote_error", ""),
-        waiting_statuses=tx.scalar(select(func.count()).select_from(posts).where(differs)) or 0,
-        incidents=tx.scalar(select(func.count()).select_from(incidents).where(incidents.c.ended_at == 0)) or 0,
+        waiting_statuses=tx.scalar(select(func.count()).select_from(posts).where(unposted())) or 0,
+        incidents=len(lasting_incidents(tx)),
         waiting_alerts=tx.scalar(select(func.count()).select_from(notifications).where(unsent)) or 0,
         engine=json.loads(facts.get(ENGINE_FACT) or "{}"),
         nodes=[
