@@ -21,7 +21,7 @@ from automator67.engine.buckets.multipart import Uploads
 from automator67.engine.buckets.reading import Reader
 from automator67.engine.buckets.records import About, Content, Drop, Expect, Put, Tag, Version, check_key
 from automator67.engine.buckets.rules import Rules
-from automator67.engine.buckets.writing import Writer, new_id
+from automator67.engine.buckets.writing import Writer, made, new_id
 
 
 class Bucket:
@@ -127,18 +127,14 @@ class Bucket:
         return lookup.page(self.ledger.reader, prefix, delimiter, after, limit)
 
     async def versions(
-        self, prefix: str = "", after: tuple[str, int] | None = None, limit: int = 1000
+        self, prefix: str = "", after: tuple[str, int] | None = None, limit: int = 1000, *, deleted: bool = False
     ) -> Sequence[Version]:
-        """Return versions and markers by name, the newest first; ``after``: name and ``order`` of the last known."""
-        return lookup.all_versions(self.ledger.reader, prefix, after, limit)
+        """Return versions and markers by name, the newest first; ``after``: name and ``order`` of the last known.
+
+        ``deleted``: also versions that were deleted and can be restored.
+        """
+        return lookup.all_versions(self.ledger.reader, prefix, after, limit, deleted=deleted)
 
     async def set_tags(self, version: Version, tags: Mapping[str, str]) -> None:
         """Give a version other tags."""
         await self.committer.submit(Tag(version.key, version.id, dict(tags)))
-
-
-def made(key: str, about: About, new: tuple[Content, ...] = (), parts: int = 0) -> Version:
-    """Return a new version of what was written. Its ETag is random, and its dash says that it is no MD5."""
-    id_ = new_id()
-    size = sum(c.size for c in new)
-    return Version(key, id_, 0, size, f"{new_id()}-{parts or 1}", time.time(), about, tuple(c.id for c in new), parts)

@@ -30,7 +30,6 @@ class Member:
     closed_until: float = 0.0
     usual: float = 0.02
     """How long it usually takes to answer, in seconds."""
-    last_error: str = ""
 
     def resting(self) -> bool:
         """Whether it failed so often that it is left alone for a moment."""
@@ -38,13 +37,12 @@ class Member:
 
     def did(self, seconds: float) -> None:
         """Note that it answered."""
-        self.failures, self.closed_until, self.last_error = 0, 0.0, ""
+        self.failures, self.closed_until = 0, 0.0
         self.usual += 0.1 * (seconds - self.usual)
 
-    def failed(self, error: Exception) -> None:
+    def failed(self) -> None:
         """Note that it did not; the third time in a row it gets a rest."""
         self.failures += 1
-        self.last_error = str(error)
         if self.failures >= _FAILURES:
             self.closed_until = time.monotonic() + _PAUSE_SECONDS
 
@@ -131,7 +129,7 @@ class Fleet:
             async with asyncio.timeout(_PATIENCE_SECONDS + len(data) / 100_000):
                 await member.provider.put(name, data)
         except (ProviderError, TimeoutError) as error:
-            member.failed(error)
+            member.failed()
             return str(error) or f"{provider}: no answer in time"
         finally:
             self.pending[provider] -= len(data)
@@ -148,13 +146,13 @@ class Fleet:
                 data = await member.provider.get(name, start, length)
         except TimeoutError:
             error = ProviderError("away", f"{provider}: no answer in time")
-            member.failed(error)
+            member.failed()
             raise error from None
         except ProviderError as error:
             if error.kind == "missing":
                 bad(provider)
             else:
-                member.failed(error)
+                member.failed()
             raise
         member.did(min(time.monotonic() - began, 1.0))
         try:

@@ -70,14 +70,14 @@ def page(db: sqlite3.Connection, prefix: str, delimiter: str, after: str, limit:
     prefixes: list[str] = []
     end = after_prefix(prefix)
     low, strict = (after, True) if after >= prefix and after else (prefix, False)
-    if delimiter and after.startswith(prefix) and _rolled(after, prefix, delimiter) == after:
+    if delimiter and after.startswith(prefix) and rolled_up(after, prefix, delimiter) == after:
         low, strict = after_prefix(after), False
     while len(versions) + len(prefixes) < limit + 1:
         room = limit + 1 - len(versions) - len(prefixes)
         skip = ""
         for row in _range(db, low, strict, end, room):
             name = row[0]
-            if rolled := _rolled(name, prefix, delimiter):
+            if rolled := rolled_up(name, prefix, delimiter):
                 prefixes.append(rolled)
                 skip = after_prefix(rolled)
                 break
@@ -94,12 +94,14 @@ def page(db: sqlite3.Connection, prefix: str, delimiter: str, after: str, limit:
     return Page(tuple(v for v in versions if v.key in kept), tuple(p for p in prefixes if p in kept), last or after)
 
 
-def all_versions(db: sqlite3.Connection, prefix: str, after: tuple[str, int] | None, limit: int) -> list[Version]:
-    """Return versions and markers that are not deleted, by name and then the newest first.
+def all_versions(
+    db: sqlite3.Connection, prefix: str, after: tuple[str, int] | None, limit: int, *, deleted: bool = False
+) -> list[Version]:
+    """Return versions and markers by name and then the newest first, with ``deleted`` also those that are deleted.
 
     ``after`` is the name and order of the last one that is known.
     """
-    where, values = ["key >= ?", "deleted_at IS NULL"], [prefix]
+    where, values = ["key >= ?"] if deleted else ["key >= ?", "deleted_at IS NULL"], [prefix]
     if end := after_prefix(prefix):
         where.append("key < ?")
         values.append(end)
@@ -116,13 +118,12 @@ def all_versions(db: sqlite3.Connection, prefix: str, after: tuple[str, int] | N
 
 def content(db: sqlite3.Connection, id_: str) -> Content | None:
     """Return a content with its chunks; None when it is not known."""
-    wanted = bytes.fromhex(id_)
-    row = db.execute("SELECT size, cut, key FROM contents WHERE id = ?", (wanted,)).fetchone()
-    if row is None:
+    wanted, head = bytes.fromhex(id_), head_of_content(db, id_)
+    if head is None:
         return None
     chunks = db.execute("SELECT b.name, c.off, c.len FROM chunks c JOIN blobs b ON b.id = c.blob WHERE c.content = ?"
                         " ORDER BY c.n", (wanted,))  # fmt: skip
-    return Content(id_, row[0], row[1], row[2], tuple(Chunk(*c) for c in chunks))
+    return Content(id_, *head, tuple(Chunk(*c) for c in chunks))
 
 
 def head_of_content(db: sqlite3.Connection, id_: str) -> tuple[int, int, bytes] | None:
@@ -196,7 +197,7 @@ def _range(db: sqlite3.Connection, low: str, strict: bool, end: str, limit: int)
     )
 
 
-def _rolled(name: str, prefix: str, delimiter: str) -> str:
+def rolled_up(name: str, prefix: str, delimiter: str) -> str:
     """Return the common prefix under which a name is shown, "" where it is shown itself."""
     cut = name.find(delimiter, len(prefix)) if delimiter else -1
     return name[: cut + len(delimiter)] if cut >= 0 else ""

@@ -14,7 +14,7 @@ from automator67.engine.buckets.errors import BadRequest, NotFound, Unavailable
 from automator67.engine.buckets.ledger import Ledger
 from automator67.engine.buckets.lookup import Part, Upload
 from automator67.engine.buckets.records import About, Content, Expect, Put, Version, about_text, check_key
-from automator67.engine.buckets.writing import Writer, new_id
+from automator67.engine.buckets.writing import Writer, made, new_id, random_etag
 
 MAX_PARTS = 10_000
 
@@ -39,7 +39,7 @@ class Uploads:
             raise BadRequest(f"parts have the numbers 1 to {MAX_PARTS}, not {number}")
         self.find(upload)
         content, _ = await self._writer.write(chunks, pack=False)
-        etag, size = new_id(), content.size if content else 0
+        etag, size = random_etag(), content.size if content else 0
         part = Part(number, content.id if content else "", etag, size, time.time())
 
         def keep(tx: sqlite3.Connection) -> None:
@@ -89,10 +89,7 @@ class Uploads:
                 raise BadRequest(f"part {number} is not there, or is another one than the ETag says")
         chosen = [there[n] for n in numbers if there[n].content]
         new = tuple(self._content(p) for p in chosen)
-        version = Version(
-            found.key, new_id(), 0, sum(c.size for c in new), f"{new_id()}-{len(parts)}", time.time(), found.about,
-            tuple(c.id for c in new), len(parts),
-        )  # fmt: skip
+        version = made(found.key, found.about, new, len(parts))
         done = await self._committer.submit(Put(version, new, expect, upload))
         assert isinstance(done, Put)
         return done.version

@@ -51,6 +51,8 @@ class Rules:
     key: str = ""
     access: tuple[Access, ...] = ()
     expire: tuple[Expiry, ...] = ()
+    cors: tuple[str, ...] = ()
+    """Origins of web pages that may use the S3 endpoint."""
     scrub: float = 0.01
 
 
@@ -71,6 +73,7 @@ def rules_of(name: str, document: Mapping[str, Any]) -> Rules:
             for a in document.get("access", ())
         ),
         expire=tuple(Expiry(e.get("prefix", ""), seconds(e["after"])) for e in document.get("expire", ())),
+        cors=tuple(document.get("cors", ())),
         scrub=float(document.get("scrub", {}).get("share", 1)) / 100,
     )
 

@@ -13,7 +13,7 @@ from automator67.engine.buckets.fleet import Fleet
 from automator67.engine.buckets.keys import Keys
 from automator67.engine.buckets.layout import Layout
 from automator67.engine.buckets.ledger import Ledger
-from automator67.engine.buckets.records import Chunk, Content
+from automator67.engine.buckets.records import About, Chunk, Content, Version
 from automator67.engine.crash import point
 
 SMALL = 512 * 1024
@@ -115,3 +115,14 @@ class _Cutter:
 def new_id() -> str:
     """Return a new id: 16 random bytes in hexadecimal digits."""
     return os.urandom(16).hex()
+
+
+def random_etag(parts: int = 0) -> str:
+    """Return a new ETag; its dash says that it is no MD5."""
+    return f"{new_id()}-{parts or 1}"
+
+
+def made(key: str, about: About, new: tuple[Content, ...] = (), parts: int = 0) -> Version:
+    """Return a new version of what was written."""
+    size = sum(c.size for c in new)
+    return Version(key, new_id(), 0, size, random_etag(parts), time.time(), about, tuple(c.id for c in new), parts)

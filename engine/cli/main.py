@@ -38,6 +38,8 @@ COMMANDS = {
     "engine": "engine:command",
     "web": "web:command",
     "agent": "agent:command",
+    "bucket": "bucket:command",
+    "s3": "s3:command",
     "sql": "sql:command",
     "completion": "completion:command",
 }

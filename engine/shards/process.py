@@ -13,6 +13,7 @@ from typing import Any
 
 import uvloop
 
+from automator67.engine.listening import ListenError, certificates, host_and_port
 from automator67.engine.shards.journal import Journal, JournalInUse
 from automator67.engine.shards.layout import LayoutError, layout_of
 from automator67.engine.shards.router import Router
@@ -26,7 +27,6 @@ log = logging.getLogger("automator67.sql")
 
 RECOVER_SECONDS = 5.0
 TELL_SECONDS = 1.0
-LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 class RouterError(Exception):
@@ -39,23 +39,17 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve until SIGTERM or SIGINT. ``secrets`` are the urls that are secrets. Raises RouterError."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    if not host or not port.isdigit():
-        raise RouterError(f"--listen {listen}: write HOST:PORT")
-    if certificate is None and host not in LOCAL:
-        raise RouterError(f"to listen on {host} the router needs --certificate and --key: passwords and rows would "
-                          "go over the network in clear text")  # fmt: skip
     try:
+        host, port = host_and_port(listen, "passwords and rows", encrypted=certificate is not None)
         layout = layout_of(name, document)
         addresses = [_address(shard.name, shard.url or secrets[shard.secret]) for shard in layout.shards]
         router = Router(layout, addresses, Journal(state / f"{name}.journal", name))
         default = addresses[layout.default]
-        front = Front(router, default.user, Verifier.of(default.password), _context(certificate, key))
+        front = Front(router, default.user, Verifier.of(default.password), certificates(certificate, key))
         if not default.password:
             raise RouterError("the default shard's url has no password, which clients need to log in to the router")
-        uvloop.run(_serve(front, host, int(port), StandingFile(state, name)))
-    except (LayoutError, JournalInUse, ShardError, OSError, ssl.SSLError) as error:
+        uvloop.run(_serve(front, host, port, StandingFile(state, name)))
+    except (LayoutError, JournalInUse, ListenError, ShardError, OSError, ssl.SSLError) as error:
         raise RouterError(str(error)) from error
 
 
@@ -64,15 +58,6 @@ def _address(name: str, url: str) -> Any:
         return read_url(url)
     except BadUrl as error:
         raise RouterError(f"shard {name}: {error}") from error
-
-
-def _context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    if certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
-    return context
 
 
 async def _serve(front: Front, host: str, port: int, standing: StandingFile) -> None:
