@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from automator67.engine.buckets.errors import Unavailable
 
+NEEDED = "state = 'live' AND (live > 0 OR name NOT LIKE '%/chunks/%')"
+"""In SQL: a blob that something refers to, or a batch of the log, from which all is made anew."""
+
 
 def intend(tx: sqlite3.Connection, names: Iterable[str], sizes: int, session: str, now: float) -> None:
     """Note that blobs are about to be written; whoever dies meanwhile, the collector finds what became of them."""

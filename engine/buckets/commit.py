@@ -111,7 +111,13 @@ class Committer:
         sealed = self._keys.seal_named(name, before.encode() + b"\n" + log_text(changes))
         blob = b"".join((_HEAD.pack(MAGIC, len(sealed)), sealed, data))
         now = time.time()
-        await self._ledger.write(lambda tx: blobs.intend(tx, [name], len(blob), self._session, now))
+
+        def intend(tx: sqlite3.Connection) -> None:
+            blobs.intend(tx, [name], len(blob), self._session, now)
+            # A number is never used again: what a batch that failed has left somewhere is then not in the way.
+            set_meta(tx, "sequence", sequence)
+
+        await self._ledger.write(intend)
         point("bucket-intent")
         providers = await self._fleet.write(name, blob)
         point("bucket-written")
@@ -121,7 +127,6 @@ class Committer:
             blobs.written(tx, name, len(blob), providers)
             tx.execute("UPDATE blobs SET state = 'live' WHERE name = ?", (name,))
             apply(tx, changes, name, base)
-            set_meta(tx, "sequence", sequence)
             set_meta(tx, "batch", name)
 
         await self._ledger.write(carry_out)

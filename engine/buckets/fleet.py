@@ -72,7 +72,7 @@ class Fleet:
         while len(done) < self.replicas and queue:
             tried, queue = queue[: self.replicas - len(done)], queue[self.replicas - len(done) :]
             for provider, error in zip(
-                tried, await asyncio.gather(*(self._put(p, name, data) for p in tried)), strict=True
+                tried, await asyncio.gather(*(self.put_at(p, name, data) for p in tried)), strict=True
             ):
                 if error:
                     errors.append(error)
@@ -100,7 +100,7 @@ class Fleet:
         try:
             for provider in [*order, ""]:
                 if provider:
-                    waiting.add(asyncio.create_task(self._get(provider, name, start, length, check, bad)))
+                    waiting.add(asyncio.create_task(self.get_at(provider, name, start, length, check, bad)))
                 while waiting:
                     patience = max(_HEDGE_SECONDS, _HEDGE_FACTOR * self.members[provider].usual) if provider else None
                     finished, waiting = await asyncio.wait(
@@ -122,7 +122,8 @@ class Fleet:
             raise Corrupt(f"no good copy of {name} can be had: {'; '.join(errors)}")
         raise Unavailable(f"{name} cannot be read now: {'; '.join(errors) or 'no provider is known to have it'}")
 
-    async def _put(self, provider: str, name: str, data: bytes) -> str:
+    async def put_at(self, provider: str, name: str, data: bytes) -> str:
+        """Write a blob to one provider; return why it could not be, "" when it was."""
         member, began = self.members[provider], time.monotonic()
         self.pending[provider] = self.pending.get(provider, 0) + len(data)
         try:
@@ -136,10 +137,11 @@ class Fleet:
         member.did(min(time.monotonic() - began, 1.0))
         return ""
 
-    async def _get(
+    async def get_at(
         self, provider: str, name: str, start: int, length: int, check: Callable[[bytes], Awaitable[bytes]],
         bad: Callable[[str], None],
     ) -> bytes:  # fmt: skip
+        """Return what ``check`` makes of a part of a blob at one provider. Raises ProviderError and Corrupt."""
         member, began = self.members[provider], time.monotonic()
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):

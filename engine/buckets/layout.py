@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -60,6 +60,31 @@ def ranked(name: str, size: int, rooms: Mapping[str, Room]) -> list[str]:
     """
     able = [p for p, room in rooms.items() if not room.leaving and (room.free is None or room.free >= size)]
     return sorted(able, key=lambda p: _score(name, p, rooms[p].weight), reverse=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """What is to be done about the copies of a blob: where to write it, and then where to remove it."""
+
+    write: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+def todo(
+    good: Collection[str], bad: Collection[str], order: Sequence[str], replicas: int, *, rebalance: bool = False
+) -> Todo:
+    """Return what brings a blob to ``replicas`` good copies.
+
+    ``good`` and ``bad`` are the providers that have one; ``order`` those that may have one, the best first. A good copy
+    stays where it is, unless its provider is not in ``order`` or, with ``rebalance``, others are better. Nothing is
+    removed while there would be too few.
+    """
+    staying = [p for p in order if p in good]
+    best = order if rebalance else [*staying, *(p for p in order if p not in good)]
+    chosen = list(best[:replicas])
+    write = tuple(p for p in chosen if p not in good)
+    enough = len(chosen) >= replicas
+    return Todo(write, tuple(sorted(p for p in {*good, *bad} if p not in chosen)) if enough else ())
 
 
 def _score(name: str, provider: str, weight: float) -> float:

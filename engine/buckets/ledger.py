@@ -47,7 +47,6 @@ CREATE TABLE copies (
     blob INTEGER NOT NULL, provider TEXT NOT NULL, bad INTEGER NOT NULL DEFAULT 0, checked REAL NOT NULL DEFAULT 0,
     PRIMARY KEY (blob, provider)
 ) WITHOUT ROWID;
-CREATE TABLE sessions (id TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE uploads (id TEXT PRIMARY KEY, key TEXT NOT NULL, about TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX uploads_key ON uploads (key, id);
 CREATE TABLE upload_parts (
@@ -102,7 +101,11 @@ class Ledger:
 
         def run() -> _T:
             with _transaction(self._writer):
-                return work(self._writer)
+                done = work(self._writer)
+            if isinstance(done, sqlite3.Cursor):
+                # Let go of in the loop's thread, it would disturb the statement that runs here by then.
+                done.close()
+            return done
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 

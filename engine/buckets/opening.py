@@ -121,8 +121,8 @@ async def _claim(ledger: Ledger, fleet: Fleet, layout: Layout) -> bytes:
         claimed = ledger.meta("claim")
         if not claimed and await read_marker(fleet, layout) is not None:
             raise OpenError(
-                f"the providers hold a bucket {layout.bucket} of which this machine has no metadata: bring "
-                f"buckets/{layout.bucket}/meta.db from the state directory of the machine that wrote it"
+                f"the providers hold a bucket {layout.bucket} of which this machine has no metadata: "
+                f"automator67 bucket rebuild {layout.bucket} makes them anew"
             )
         id_ = bytes.fromhex(str(claimed)) if claimed else os.urandom(16)
         await ledger.write(lambda tx: set_meta(tx, "claim", id_.hex()))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from automator67.engine.cli.bucket_care import COMMANDS as CARE
 from automator67.engine.cli.bucket_copy import command as copy_command
 from automator67.engine.cli.checkout import repo_option
 from automator67.engine.cli.common import json_option, print_json, state_option, table
@@ -229,4 +230,5 @@ def _limit(size: int | None) -> str:
     return human_bytes(size) if size is not None else "none"
 
 
-command.add_command(copy_command)
+for _more in (copy_command, *CARE):
+    command.add_command(_more)

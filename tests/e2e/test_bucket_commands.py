@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -183,3 +184,20 @@ def test_the_endpoint_says_why_it_does_not_start(home: Path) -> None:
     del document["access"]
     (home / "buckets" / "photos.yaml").write_text(yaml.safe_dump(document))
     assert b"no bucket has an access key" in said("127.0.0.1:0")
+
+
+def test_commands_find_mend_and_bring_back_what_was_lost(home: Path) -> None:
+    run(home, "bucket", "cp", "-r", "from", "photos:d")
+    chunk = next(f for f in (home / "disk1").rglob("*") if f.is_file() and "chunks" in f.parts)
+    chunk.write_bytes(b"rotten")
+    assert b"1 bad or missing" in run(home, "bucket", "verify", "photos", code=1).stdout
+    assert b"1 copies would be written" in run(home, "bucket", "repair", "photos", "--dry-run").stdout
+    assert b"1 copies written" in run(home, "bucket", "repair", "photos").stdout
+    assert json.loads(run(home, "bucket", "verify", "photos", "--json").stdout)["bad"] == 0
+    assert b"0 removed" in run(home, "bucket", "collect", "photos").stdout
+    shutil.rmtree(home / "state" / "buckets")
+    assert b"automator67 bucket rebuild photos" in run(home, "bucket", "ls", "photos", code=255).stderr
+    assert b"2 files from" in run(home, "bucket", "rebuild", "photos").stdout
+    run(home, "bucket", "cp", "-r", "photos:d/", "back")
+    assert (home / "back/sub/big.bin").read_bytes() == BIG
+    assert b"there are metadata" in run(home, "bucket", "rebuild", "photos", code=255).stderr

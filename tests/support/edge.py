@@ -163,7 +163,7 @@ class EdgeUnderTest:
         code = f"import sys; from automator67.agent.edge.serve import run; sys.exit(run({str(self.home)!r}, {hold}))"
         with (self.home / "edge.log").open("ab") as log:
             self.process = subprocess.Popen([*self.prefix, sys.executable, "-P", "-c", code], stdout=log, stderr=log)
-        wait_for("the edge to serve", self._serves, 30)
+        wait_for("the edge to serve", self._serves, 60)
 
     def _serves(self) -> bool:
         if self.process is not None and self.process.poll() is not None:

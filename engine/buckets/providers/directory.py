@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from automator67.engine import durable
 from automator67.engine.buckets.providers.protocol import ProviderError, Stored
 
 _SMALL = 256 * 1024
-_DRAFT = ".draft-"
+DRAFTS = ".drafts"
+"""The folder of what is being written; who is killed leaves something there."""
+_ABANDONED_SECONDS = 86400.0
 
 
 class Directory:
@@ -50,12 +54,10 @@ class Directory:
 
     def _put(self, name: str, data: bytes) -> None:
         path = self._root / name
-        draft = path.with_name(f"{_DRAFT}{secrets.token_hex(8)}")
+        draft = self._root / DRAFTS / secrets.token_hex(8)
         try:
             if path.parent not in self._made:
-                if not self._root.is_dir():
-                    raise ProviderError("away", f"{self.name}: {self._root} is not there; is the disk mounted?")
-                path.parent.mkdir(parents=True, exist_ok=True)
+                self._begin(path.parent)
                 self._made.add(path.parent)
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
@@ -70,8 +72,20 @@ class Directory:
                 raise
             durable.sync(path.parent)
         except OSError as error:
-            self._made.discard(path.parent)
+            self._made.clear()
             raise self._problem(error) from error
+
+    def _begin(self, folder: Path) -> None:
+        if not self._root.is_dir():
+            raise ProviderError("away", f"{self.name}: {self._root} is not there; is the disk mounted?")
+        folder.mkdir(parents=True, exist_ok=True)
+        drafts = self._root / DRAFTS
+        drafts.mkdir(exist_ok=True)
+        if not self._made:
+            for draft in drafts.iterdir():
+                with contextlib.suppress(FileNotFoundError):  # Another process may be done with it just now.
+                    if draft.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                        draft.unlink()
 
     def _get(self, name: str, start: int, length: int | None) -> bytes:
         try:
@@ -92,7 +106,7 @@ class Directory:
                 for file in files:
                     path = Path(folder, file)
                     name = path.relative_to(self._root).as_posix()
-                    if name.startswith(prefix) and not file.startswith(_DRAFT):
+                    if name.startswith(prefix):
                         yield Stored(name, path.stat().st_size)
         except FileNotFoundError:
             return
