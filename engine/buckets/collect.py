@@ -79,10 +79,16 @@ async def _purge(bucket: Bucket, now: float, done: Collected) -> None:
             f"SELECT key, id FROM versions v WHERE {which} OR ({lonely}) LIMIT ?2",  # noqa: S608
             (over, _AT_ONCE),
         ).fetchall()
-        await asyncio.gather(*(bucket.committer.submit(Drop(key, id_.hex(), "purge", now)) for key, id_ in rows))
-        done.purged += len(rows)
-        # A deletion goes only when what it hides is gone, so that none is left over is seen by the last look.
-        if not rows:
+        told = await asyncio.gather(
+            *(bucket.committer.submit(Drop(key, id_.hex(), "purge", now)) for key, id_ in rows), return_exceptions=True
+        )
+        for error in told:
+            if isinstance(error, BaseException) and not isinstance(error, Refused):
+                raise error
+        purged = sum(not isinstance(t, BaseException) for t in told)
+        done.purged += purged
+        # A deletion goes only when what it hides is gone, so the last look finds nothing; or what is being changed.
+        if not purged:
             return
 
 

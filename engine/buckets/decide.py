@@ -26,13 +26,27 @@ class Judge:
     room: int | None = None
     _changed: dict[str, Version | None] = field(default_factory=dict)
     _uncertain: set[str] = field(default_factory=set)
+    _purging: bool = False
+    """Whether a content that is known may be gone by then."""
 
     def refusal(self, change: Change) -> BucketError | None:
         """Return why a change may not happen; None when it may, and then the next ones see it."""
         if isinstance(change, Put):
             return self._put(change)
         if isinstance(change, Drop):
+            if change.how == "purge" and (refusal := self._purge(change)) is not None:
+                return refusal
             self._uncertain.add(change.key)
+        return None
+
+    def _purge(self, change: Drop) -> BucketError | None:
+        """What was chosen to be purged may have been brought back since."""
+        if change.key in self._uncertain or change.key in self._changed:
+            return Refused("the object is being changed; try again")
+        now = self.newest(change.key)
+        if now is not None and now.id == change.version and not now.marker:
+            return Refused("the version is the present one again")
+        self._purging = True
         return None
 
     def _put(self, change: Put) -> BucketError | None:
@@ -51,6 +65,8 @@ class Judge:
         fresh = {c.id for c in change.new}
         if not all(c in fresh or self.knows(c) for c in v.contents):
             return NotFound("what is to be copied has been removed meanwhile")
+        if self._purging and not fresh.issuperset(v.contents):
+            return Unavailable("what is to be copied may be removed just now; try again")
         if change.upload and not self.uploading(change.upload):
             return NotFound("the upload was aborted or completed meanwhile")
         if not self.usable(chunk.blob for c in change.new for chunk in c.chunks if chunk.blob):

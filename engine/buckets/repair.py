@@ -139,7 +139,7 @@ async def _look(bucket: Bucket, blob: _Blob, report: Report) -> None:
     report.blobs += 1
     report.copies += len(blob.copies)
     report.bad += sum(found.values())
-    if found and all(found.values()) and len(found) == len(blob.copies):
+    if all(found.values()) and len(found) == len(blob.copies):
         report.lost.append(blob.name)
     now = time.time()
     rows = [(bad, now, blob.id, provider) for provider, bad in found.items()]
@@ -181,8 +181,11 @@ async def _mend(bucket: Bucket, blob: _Blob, rebalance: bool, dry_run: bool, rep
         report.bytes += blob.size * len(do.write)
         return
     written = await _write(bucket, blob, good, do.write, report) if do.write else set()
-    if written is not None and len({*good, *written} - set(do.remove)) >= fleet.replicas:
-        await _remove(bucket, blob, do.remove, report)
+    # Nothing goes because of what is only believed: every copy that stays is read, the new ones too.
+    if written is not None and do.remove:
+        stay = [p for p in sorted({*good, *written} - set(do.remove)) if await _is_good(bucket, blob, p, report)]
+        if len(stay) >= fleet.replicas:
+            await _remove(bucket, blob, do.remove, report)
 
 
 async def _write(
@@ -191,13 +194,9 @@ async def _write(
     """Write a blob to more providers; return to which; None when it can be read nowhere."""
     data = None
     for source in sorted(good, key=lambda p: bucket.fleet.members[p].usual):
-        try:
-            data = await _read(bucket, blob, source)
+        data = await _good(bucket, blob, source, report)
+        if data is not None:
             break
-        except (Corrupt, ProviderError) as error:
-            report.problems = [*report.problems, str(error)][-10:]
-            if isinstance(error, Corrupt) or error.kind == "missing":
-                await bucket.ledger.write(lambda tx, p=source: blobs.mark_bad(tx, blob.name, p))  # type: ignore[misc]
     if data is None:
         if not good:
             report.lost.append(blob.name)
@@ -213,6 +212,21 @@ async def _write(
         report.written += 1
         report.bytes += blob.size
     return done
+
+
+async def _good(bucket: Bucket, blob: _Blob, provider: str, report: Report) -> bytes | None:
+    """Return a blob from one provider; None, and a note of it, when its copy is not good or not to be had."""
+    try:
+        return await _read(bucket, blob, provider)
+    except (Corrupt, ProviderError) as error:
+        report.problems = [*report.problems, str(error)][-10:]
+        if isinstance(error, Corrupt) or error.kind == "missing":
+            await bucket.ledger.write(lambda tx: blobs.mark_bad(tx, blob.name, provider))
+        return None
+
+
+async def _is_good(bucket: Bucket, blob: _Blob, provider: str, report: Report) -> bool:
+    return await _good(bucket, blob, provider, report) is not None
 
 
 def _note(tx: sqlite3.Connection, blob: int, provider: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ from automator67.engine.buckets.errors import Corrupt, NotFound, Refused, Unavai
 from automator67.engine.buckets.layout import todo
 from automator67.engine.buckets.providers.directory import DRAFTS
 from automator67.engine.buckets.rebuild import Rebuilt, rebuild
-from automator67.engine.buckets.records import About
+from automator67.engine.buckets.records import About, Drop
 from automator67.engine.buckets.repair import backlog, repair, verify
 from automator67.engine.buckets.rules import rules_of
 from tests.support.buckets import KEY, blobs, bucket_at, content, stream
@@ -314,4 +315,72 @@ async def test_what_a_killed_writer_left_in_a_directory_goes_after_a_day(tmp_pat
     os.utime(old, (0, 0))
     bucket = await filled(tmp_path)
     assert (old.exists(), fresh.exists()) == (False, True)
+    await bucket.close()
+
+
+async def test_what_is_brought_back_while_the_collector_chooses_stays(tmp_path: Path) -> None:
+    bucket = await filled(tmp_path, versions=True)
+    marker = await bucket.delete("big")
+    assert marker is not None
+    version = next(v for v in await bucket.versions("big") if not v.marker)
+    await bucket.delete("big", marker.id)
+    with pytest.raises(Refused):
+        await bucket.committer.submit(Drop("big", version.id, "purge", marker.created))
+    assert await whole(bucket)
+    await bucket.close()
+
+
+async def test_a_copy_beside_a_purge_is_put_off_and_not_lost(tmp_path: Path) -> None:
+    bucket = await filled(tmp_path)
+    source = await bucket.head("big")
+    await bucket.delete("big")
+    purge = bucket.committer.submit(Drop("big", source.id, "purge", source.created))
+    _, copied = await asyncio.gather(purge, bucket.copy(source, "copy", About()), return_exceptions=True)
+    assert isinstance(copied, (Unavailable, NotFound))
+    assert [v.key for v in (await bucket.list()).versions] == ["small"]
+    await bucket.close()
+
+
+@pytest.mark.parametrize("why", ["fewer replicas", "a provider leaves"])
+async def test_no_good_copy_is_removed_for_copies_that_are_gone_unnoticed(tmp_path: Path, why: str) -> None:
+    bucket = await bucket_at(tmp_path, 3, replicas=3)
+    await bucket.put("big", stream(BIG), About())
+    for provider in ("p1", "p2"):
+        for file in at(tmp_path, provider):
+            if "chunks" in file.parts:
+                file.unlink()
+    bucket.fleet.replicas = 2
+    bucket.fleet.members["p0"].leaving = why == "a provider leaves"
+    assert (await repair(bucket)).problems
+    await repair(bucket)
+    assert await content(bucket, await bucket.head("big")) == BIG
+    assert (await verify(bucket)).lost == []
+    await bucket.close()
+
+
+async def test_a_provider_that_accepts_and_loses_gets_nothing_moved_to_it(tmp_path: Path) -> None:
+    bucket = await bucket_at(tmp_path, 2, replicas=1)
+    bucket.fleet.members["p1"].leaving = True
+    await bucket.put("big", stream(BIG), About())
+    bucket.fleet.members["p0"].leaving, bucket.fleet.members["p1"].leaving = True, False
+
+    async def loses(*_: object) -> None:
+        return None
+
+    bucket.fleet.members["p1"].provider.put = loses  # type: ignore[method-assign]
+    report = await repair(bucket)
+    assert (report.removed, bool(report.problems)) == (0, True)
+    assert await content(bucket, await bucket.head("big")) == BIG
+    await bucket.close()
+
+
+async def test_what_no_provider_has_is_told_after_a_rebuild(tmp_path: Path) -> None:
+    await (await filled(tmp_path)).close()
+    chunks = [f for f in blobs(tmp_path) if "chunks" in f.parts]
+    for file in chunks:
+        file.unlink()
+    shutil.rmtree(tmp_path / "state")
+    assert (await made_anew(tmp_path)).missing == len(chunks) // 2
+    bucket = await bucket_at(tmp_path)
+    assert len((await verify(bucket)).lost) == len(chunks) // 2
     await bucket.close()
