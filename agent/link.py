@@ -84,20 +84,20 @@ class Link:
         try:
             sock = socket.create_connection((host, self.place.port), timeout=_CONNECT)
         except OSError as e:
-            raise LinkError("unreachable", f"the engine at {self._where} does not answer: {_words(e)}") from None
+            raise LinkError("unreachable", f"the engine at {self.where} does not answer: {_words(e)}") from None
         try:
             # A peer that vanished without a word is given up after 10 s of unacknowledged data.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self.local_address = str(sock.getsockname()[0])
-            return Connection(context.wrap_socket(sock, server_hostname=host), self._where)
+            return Connection(context.wrap_socket(sock, server_hostname=host), self.where)
         except ssl.SSLCertVerificationError as e:
             sock.close()
             raise self._not_trusted(e) from None
         except OSError as e:
             sock.close()
-            raise LinkError("unreachable", f"no TLS connection to {self._where}: {_words(e)}") from None
+            raise LinkError("unreachable", f"no TLS connection to {self.where}: {_words(e)}") from None
 
     def request(self, conn: Connection, method: str, target: str, doc: object, timeout: float) -> Reply:
         """Send one request, with ``doc`` as JSON unless None. Raises LinkError; a 304 is an answer."""
@@ -130,13 +130,14 @@ class Link:
             why = f" ({alert})" if alert else ""
             return LinkError(
                 "refused",
-                f"the engine at {self._where} closed the connection right after the handshake{why}: it does not accept "
+                f"the engine at {self.where} closed the connection right after the handshake{why}: it does not accept "
                 "this node's certificate (expired, revoked, or of another cloud), or it is just stopping",
             )
-        return LinkError("unreachable", f"no answer from the engine at {self._where}: {_words(e)}")
+        return LinkError("unreachable", f"no answer from the engine at {self.where}: {_words(e)}")
 
     @property
-    def _where(self) -> str:
+    def where(self) -> str:
+        """Return HOST:PORT of the engine, as in a URL."""
         host = f"[{self.place.host}]" if ":" in self.place.host else self.place.host
         return f"{host}:{self.place.port}"
 
@@ -169,7 +170,7 @@ class Link:
             )
         return LinkError(
             "untrusted",
-            f"what answers at {self._where} is not the engine this node joined ({e.verify_message}); nothing was sent "
+            f"what answers at {self.where} is not the engine this node joined ({e.verify_message}); nothing was sent "
             "to it; if the engine was set up anew, join again with a new token",
         )
 

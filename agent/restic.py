@@ -21,6 +21,7 @@ Progress = Callable[[str], None]
 
 HOST = "automator67"
 """What snapshots name as their host: volumes move between nodes, and their snapshots belong together."""
+_BUCKET = "bucket:"
 _NONE_YET = ("does not exist", "no such file or directory", "NoSuchKey", "file does not exist", "NoSuchBucket")
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
@@ -53,15 +54,19 @@ class Count(NamedTuple):
 
 
 class Restic:
-    """One repository. ``env`` opens it; ``state`` is where the cache goes."""
+    """One repository. ``env`` opens it; ``state`` is where the cache goes, and where this node's certificate is with
+    which the ``engine`` (HOST:PORT) lets it into the buckets of the cloud."""
 
-    def __init__(self, program: str, name: str, env: Mapping[str, str], state: str) -> None:
+    def __init__(self, program: str, name: str, env: Mapping[str, str], state: str, engine: str) -> None:
         self._program = program
+        self._options = _sftp_options(name)
+        if name.startswith(_BUCKET):
+            name = f"s3:https://{engine}/{name.removeprefix(_BUCKET)}"
+            self._options = ["--cacert", f"{state}/ca.pem", "--tls-client-cert", f"{state}/identity.pem"]
         own = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "SSL_CERT_FILE") if key in os.environ}
         self._env = own | {
             "RESTIC_REPOSITORY": name, "RESTIC_CACHE_DIR": f"{state}/restic-cache", "RESTIC_PROGRESS_FPS": "0.5",
         } | dict(env)  # fmt: skip
-        self._options = _sftp_options(name)
 
     def make(self) -> None:
         """Make the repository. Raises ResticError."""
@@ -196,8 +201,11 @@ class Restic:
         if fatal and "There were" in fatal[-1] and others:
             fatal = [f"{fatal[-1]}, such as: {others[0]}"]
         # What ssh said, which knows better why it could not log in.
-        fatal = [line for line in lines if line.startswith("subprocess")][-1:] or fatal
+        ssh = [line for line in lines if line.startswith("subprocess") and "Warning:" not in line]
+        fatal = ssh[-1:] or fatal
         text = " ".join(fatal or lines[-_LAST_LINES:]) or said.strip() or "it gave no reason"
+        if "x509: certificate is valid for" in text or "doesn't contain any IP SANs" in text:
+            return f"the engine's certificate does not name it as this node knows it; start it with --name ({text})"
         if "wrong password" in text:
             return "the password does not open the repository: it was made with another one"
         for key, value in self._env.items():

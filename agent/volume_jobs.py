@@ -49,7 +49,7 @@ def _repository(args: Mapping[str, Any]) -> Restic:
     program = shutil.which("restic")
     if program is None:
         raise VolumeError("restic is not installed on this node; install it: apt install restic")
-    return Restic(program, str(doc["repository"]), doc["env"], args["state"])
+    return Restic(program, str(doc["repository"]), doc["env"], args["state"], args["engine"])
 
 
 def _backup(args: Mapping[str, Any], place: Place, progress: Progress) -> dict[str, Any]:

@@ -102,6 +102,7 @@ class VolumeTasks:
             "runtime": task.runtime, "name": self._name(task), "state": self._state, "cloud": member.cloud,
             "node": member.node, "run": task.run, "box": task.box, "snapshot": task.snapshot, "keep": task.keep,
             "files": task.files, "bytes": task.bytes, "policy": as_message(self._keeper.policy.current),
+            "engine": self._link.where,
             "labels": whose | {naming.SLOT: str(task.slot), naming.VOLUME: task.volume},
             "doc": {"cloud": member.cloud, "node": member.node, "app": task.app, "slot": task.slot,
                     "name": task.volume},

@@ -19,6 +19,7 @@ from automator67.engine.app_exec import Command, Person, app_exec
 from automator67.engine.app_logs import app_logs, log_query
 from automator67.engine.audit import audit_into
 from automator67.engine.breaker import Breakers
+from automator67.engine.bucket_desk import BucketDesk
 from automator67.engine.chronicle import Chronicle, Judged
 from automator67.engine.clock import steady_now
 from automator67.engine.control import Actions, Control
@@ -122,6 +123,9 @@ class Engine:
             store, self._broker, self._keyring, self._redactor, vault=lambda: self._reconciler.vault,
             node_key=self._registry.key, views=self._views, changed=self._read_anew, clock=steady_now,
         )  # fmt: skip
+        self._buckets = BucketDesk(
+            self._keyring, options.state, lambda: self._reconciler.vault, lambda: self._reconciler.desired
+        )
         self._looked = 0.0
 
     async def serve(self) -> None:
@@ -137,6 +141,7 @@ class Engine:
             self._authority, self._registry, self._store, self._broker,
             cloud=self._cloud, edges=self._edges, heartbeat=self._heartbeat, on_change=self._loop.request,
             clock=steady_now, redact=self._redactor.fields, carrier=self._origins.carrier,
+            files=self._buckets,
         )  # fmt: skip
         rollbacks = Rollbacks(self._store, self._source.mirror, self._options.path, self._origins.requests)
         steering = Steering(self._reconciler, self._loop, rollbacks)
@@ -177,6 +182,7 @@ class Engine:
             await self._origins.stop()
             await self._volumes.stop()
             await endpoint.stop()
+            await self._buckets.stop()
             if passes is not None:
                 passes.cancel()
             self._loop.close()
@@ -228,6 +234,7 @@ class Engine:
         try:
             await asyncio.to_thread(self._registry.flush)
             await self._volumes.tick()
+            await self._buckets.tick()
             await asyncio.to_thread(self._chronicle.tick, self._judged())
             self._reconciler.quotas = self._chronicle.quotas
         except StoreUnavailable as error:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from automator67.engine.backups.address import AddressError
+from automator67.engine.backups.address import BUCKET, AddressError
 from automator67.engine.backups.schedule import Target, trouble
 from automator67.engine.control import ControlError
 from automator67.engine.secrets.errors import SecretError
@@ -80,7 +80,12 @@ class VolumeActions:
         """Return what a person needs to get at the snapshots without this engine."""
         target = self._target(query)
         _, place = await asyncio.to_thread(self._desk.repository, target.volume)
-        return {"volume": str(target.volume), "repository": place.name, "env": place.env}
+        found = {"volume": str(target.volume), "repository": place.name, "env": place.env}
+        if target.backup.bucket:
+            # Who has no engine has no endpoint either: the files come out of the bucket first.
+            found |= {"repository": "", "bucket": place.name.removeprefix(BUCKET).replace("/", ":", 1) + "/",
+                      "env": {"RESTIC_PASSWORD": place.env["RESTIC_PASSWORD"]}}  # fmt: skip
+        return found
 
     async def _want(
         self, kind: RunKind, volume: VolumeId, node: str, origin: VolumeId, snapshot: str, query: Query

@@ -20,6 +20,7 @@ from automator67.engine.backups.schedule import TOOL, Due, Target, due, targets
 from automator67.engine.desired import Desired
 from automator67.engine.nodes.tasks import TaskBroker, TaskError
 from automator67.engine.observed import NodeView
+from automator67.engine.s3.access import grant
 from automator67.engine.secrets.delivery import encrypted
 from automator67.engine.secrets.errors import SecretError
 from automator67.engine.secrets.keys import Keyring
@@ -134,7 +135,12 @@ class VolumeDesk:
             raise AddressError(f"the commit says of no backup of {volume}")
         password = self._keyring.backup_password("\0".join((vault.cloud, *map(str, volume))))
         self._learn(f"backup of {volume}", password.encode())
-        return target, repository(target.backup, volume, vault.cloud, vault.text, password)
+        return target, repository(target.backup, volume, vault.cloud, vault.text, password, self._grant)
+
+    def _grant(self, bucket: str, prefix: str) -> tuple[str, str]:
+        key, secret = grant(bucket, prefix, self._keyring.bucket_password(bucket))
+        self._learn(f"access to bucket {bucket}", secret.encode())
+        return key, secret
 
     async def _work(self, run: Run) -> None:
         """Try until it is done, or has failed for good."""

@@ -113,6 +113,10 @@ def _app(value: Mapping[str, Any], names: _Names) -> Iterator[Finding]:
             place = ("volumes", n, "backup", "bucket")
             text = f"there is no bucket {backup['bucket']}"
             yield Finding("unknown-bucket", place, text, near(backup["bucket"], names.buckets))
+        elif "bucket" in backup and "key" not in names.buckets[backup["bucket"]]:
+            place, name = ("volumes", n, "backup", "bucket"), backup["bucket"]
+            hint = f"openssl rand -base64 32 | automator67 seal {name}-key; key: {{secret: {name}-key}} in its file"
+            yield Finding("no-key", place, f"bucket {name} has no key, so that nothing can be kept in it", hint)
 
 
 def _placement(value: Mapping[str, Any], names: _Names) -> Iterator[Finding]:

@@ -55,6 +55,7 @@ tables:
     "bucket": """\
 providers: [r2-free, b2-free, hel1]
 replicas: 2
+key: {secret: photos-key}
 chunk: 5MB
 quota: 10GB
 keep_deleted: 30d

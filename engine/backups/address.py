@@ -18,6 +18,12 @@ _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
 _PATH = re.compile(r"[^\x00-\x1f\x7f]{1,1024}\Z")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 SCHEMES = ("s3", "s3+http", "sftp", "file")
+BUCKET = "bucket:"
+"""How the name of a repository begins that is in a bucket of the cloud."""
+FOLDER = "backups"
+"""Below which the snapshots of volumes are in a bucket."""
+Grant = Callable[[str, str], tuple[str, str]]
+"""Returns the access key, and its secret, for the objects of a bucket whose names begin with a prefix."""
 
 
 class AddressError(Exception):
@@ -34,26 +40,20 @@ class Repository:
     """The directory, where it is one of the node itself: its policy decides whether it may be used."""
 
 
-def bucket_problem(backup: Backup) -> str:
-    """Return why the bucket that a backup names cannot be used, or nothing.
-
-    The one place that knows about buckets: once they are served over S3, this and ``repository`` return its address.
-    """
-    if not backup.bucket:
-        return ""
-    return (
-        f"bucket {backup.bucket} cannot take snapshots yet, since this version does not serve buckets over S3; "
-        f"write url: with an S3 address instead"
-    )
-
-
-def repository(backup: Backup, volume: VolumeId, cloud: str, secret: Callable[[str], str], password: str) -> Repository:
+def repository(
+    backup: Backup, volume: VolumeId, cloud: str, secret: Callable[[str], str], password: str, grant: Grant
+) -> Repository:
     """Return the repository of a volume; ``secret`` opens one by name, ``password`` is for when none is named.
 
-    Raises AddressError, and what ``secret`` raises.
+    That in a bucket of the cloud is named ``bucket:BUCKET/PREFIX``: a node reaches it by its own way to the engine.
+    Raises AddressError, and what ``secret`` and ``grant`` raise.
     """
-    if problem := bucket_problem(backup):
-        raise AddressError(problem)
+    if backup.bucket:
+        prefix = "/".join((FOLDER, cloud, volume.app, str(volume.slot), volume.volume))
+        key, value = grant(backup.bucket, f"{prefix}/")
+        opened = {"RESTIC_PASSWORD": secret(backup.password) if backup.password else password}
+        access = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": value, "AWS_DEFAULT_REGION": "us-east-1"}
+        return Repository(f"{BUCKET}{backup.bucket}/{prefix}", opened | access)
     url = secret(backup.url_secret).strip() if backup.url_secret else backup.url
     # Where the whole URL is a secret, nothing of it is told.
     shown = f"the URL in secret {backup.url_secret}" if backup.url_secret else repr(url)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from automator67.engine.backups.address import bucket_problem
 from automator67.engine.desired import App, Node
 from automator67.engine.observed import NodeView
 from automator67.engine.volumes import Backup, RunKind, VolumeFacts, VolumeId
@@ -49,8 +48,6 @@ def targets(apps: Iterable[App], homes: Mapping[tuple[str, int], str]) -> list[T
 def trouble(target: Target, node: Node | None, view: NodeView | None) -> str:
     """Return why the volume cannot be backed up as things are, and what would help; nothing where it can."""
     what = f"volume {target.volume.volume} is not backed up"
-    if problem := bucket_problem(target.backup):
-        return f"{what}: {problem}"
     if not target.node:
         return ""
     if node is not None and node.kind != "agent":
@@ -77,7 +74,7 @@ def due(
     times: list[float] = []
     busy = {run.volume for run in facts.runs if run.state == "wanted"}
     for target in wanted:
-        if target.volume in busy or not able.get(target.node, False) or bucket_problem(target.backup):
+        if target.volume in busy or not able.get(target.node, False):
             continue
         waits = target.volume[:2] not in serving and (target.backup.pre or facts.latest(target.volume) is None)
         for at, one in (_backup(target, facts), _test(target, facts)):

@@ -129,7 +129,12 @@ def recovery_command(app: str, volume: str, slot: str, state: Path, as_json: boo
         return
     if sys.stdout.isatty():
         click.echo("# These are secrets. Redirect them into a file that you keep away from this machine.", err=True)
-    click.echo(f"export RESTIC_REPOSITORY='{found['repository']}'")
+    if found.get("bucket"):
+        click.echo("# With this repository and its keys (automator67 bucket rebuild, if the metadata are lost too):")
+        click.echo(f"#   automator67 bucket cp --recursive {found['bucket']} DIRECTORY")
+        click.echo("export RESTIC_REPOSITORY=DIRECTORY")
+    else:
+        click.echo(f"export RESTIC_REPOSITORY='{found['repository']}'")
     for key, value in found["env"].items():
         click.echo(f"export {key}='{value}'")
     click.echo("# restic snapshots; restic restore latest --target DIRECTORY")

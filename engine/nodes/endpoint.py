@@ -14,12 +14,11 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from automator67.engine.nodes.answers import take_answer
-from automator67.engine.nodes.carrying import Carrier
 from automator67.engine.nodes.certificates import Authority, CertificateError, identity_of
 from automator67.engine.nodes.messages import read_message
 from automator67.engine.nodes.refusals import errors, refusal
@@ -43,6 +42,13 @@ FREE_TEXTS = frozenset({"detail", "drift", "message", "conditions", "m", "error"
 NOT_KNOWN_YET = b'{"proto":1,"rev":""}'
 
 
+class Served(Protocol):
+    """What has requests of its own at this endpoint."""
+
+    def add_to(self, router: web.UrlDispatcher, node: Callable[[web.Request], str]) -> None:
+        """Take up its requests; ``node(request)`` returns who asks, or raises the refusal."""
+
+
 class Endpoint:
     """Serves agents; ``on_change(reason)`` is called when something arrived that a pass should look at.
 
@@ -62,7 +68,8 @@ class Endpoint:
         on_change: Callable[[str], None],
         clock: Callable[[], float],
         redact: Callable[[Any, frozenset[str]], Any] = lambda data, _free: data,
-        carrier: Carrier | None = None,
+        carrier: Served | None = None,
+        files: Served | None = None,
     ) -> None:
         self._authority = authority
         self._registry = registry
@@ -74,7 +81,7 @@ class Endpoint:
         self._on_change = on_change
         self._clock = clock
         self._redact = redact
-        self._carrier = carrier
+        self._carrier, self._files = carrier, files
         self._held: dict[str, asyncio.Event] = {}
         self._budget: dict[str, tuple[float, float]] = {}
         self._identities = lru_cache(maxsize=8192)(identity_of)
@@ -100,6 +107,9 @@ class Endpoint:
         app.router.add_post("/v1/tasks/{id}", self._task)
         if self._carrier is not None:
             self._carrier.add_to(app.router, self._node)
+        if self._files is not None:
+            # Without the budget of requests: of these there are many, and each may be large.
+            self._files.add_to(app.router, self._identified)
         self._runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, keepalive_timeout=KEEP_SECONDS, shutdown_timeout=2.0
         )
@@ -120,6 +130,13 @@ class Endpoint:
             event.set()
 
     def _node(self, request: web.Request) -> str:
+        """Return the node that speaks, within its budget of requests. Raises the refusal as an HTTP error."""
+        node = self._identified(request)
+        if not self._allowed(node):
+            raise refusal(429, "too many requests from this node", "slow down")
+        return node
+
+    def _identified(self, request: web.Request) -> str:
         """Return the node that speaks, from its certificate. Raises the refusal as an HTTP error."""
         tls = request.transport.get_extra_info("ssl_object") if request.transport else None
         der = tls.getpeercert(binary_form=True) if tls is not None else None
@@ -131,8 +148,6 @@ class Endpoint:
             raise refusal(401, str(error), "join with a new token") from error
         except IdentityRefused as error:
             raise refusal(403, str(error), "automator67 node token NAME makes a new token") from error
-        if not self._allowed(node):
-            raise refusal(429, "too many requests from this node", "slow down")
         return node
 
     def _allowed(self, node: str) -> bool:

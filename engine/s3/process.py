@@ -8,6 +8,7 @@ import signal
 import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from automator67.engine.buckets.errors import BucketError
 from automator67.engine.buckets.opening import Secret, open_bucket
 from automator67.engine.buckets.rules import Rules
 from automator67.engine.listening import ListenError, certificates, host_and_port
-from automator67.engine.s3.access import AccessProblem, holders
+from automator67.engine.s3.access import AccessProblem, holder_of, holders
 from automator67.engine.s3.server import Endpoint
 
 log = logging.getLogger("automator67.s3")
@@ -60,7 +61,8 @@ async def _serve(
         for one in served:
             buckets[one.name] = await open_bucket(one, nodes, secret, state)
             closing.push_async_callback(buckets[one.name].close)
-        server = web.Server(Endpoint(buckets, known, domain).handle, keepalive_timeout=_KEEPALIVE_SECONDS)
+        endpoint = Endpoint(buckets, partial(holder_of, known=known), domain)
+        server = web.Server(endpoint.handle, keepalive_timeout=_KEEPALIVE_SECONDS)
         runner = web.ServerRunner(server, access_log=None)
         await runner.setup()
         closing.push_async_callback(runner.cleanup)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import ClientConnectionResetError, web
@@ -14,7 +14,7 @@ from automator67.engine.buckets.bucket import Bucket
 from automator67.engine.buckets.errors import BucketError
 from automator67.engine.buckets.writing import new_id
 from automator67.engine.s3 import listing, routes
-from automator67.engine.s3.access import Holder, holder_of
+from automator67.engine.s3.access import Holder
 from automator67.engine.s3.errors import S3Error, denied, of_bucket
 from automator67.engine.s3.request import Answer, Request, xml_answer
 from automator67.engine.s3.signature import Head, check, claim_of, query_pairs
@@ -28,10 +28,11 @@ _PATIENCE_SECONDS = 60.0
 
 
 class Endpoint:
-    """``buckets`` and ``holders`` by name and access key; ``domain``: buckets are named before it too, as a host."""
+    """``buckets`` by name; ``holder(key)`` returns who has an access key or raises S3Error; ``domain``: buckets are
+    named before it too, as a host."""
 
-    def __init__(self, buckets: Mapping[str, Bucket], holders: Mapping[str, Holder], domain: str = "") -> None:
-        self._buckets, self._holders, self._domain = buckets, holders, domain
+    def __init__(self, buckets: Mapping[str, Bucket], holder: Callable[[str], Holder], domain: str = "") -> None:
+        self._buckets, self._holder, self._domain = buckets, holder, domain
         self._began = time.time()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -67,7 +68,7 @@ class Endpoint:
         claim = claim_of(head)
         if claim is None:
             raise denied("The request is not signed")
-        holder = holder_of(claim.key, self._holders)
+        holder = self._holder(claim.key)
         signing_key = check(claim, head, holder.secret, time.time())
         if not bucket:
             return xml_answer(listing.buckets(holder.opens, self._began))

@@ -3,6 +3,8 @@
     STATE/secrets/key-0001      a private key, mode 0600; the highest number is the present one
     STATE/secrets/fingerprint   the key under which values are fingerprinted; it stays when keys are replaced
     STATE/secrets/backups       what the passwords of backups are made of for which none is named; it stays, too
+    STATE/secrets/databases     the same for databases that providers make
+    STATE/secrets/buckets       and for the access keys with which nodes put snapshots into buckets
     STATE/secrets/age.txt       age identities for SOPS files, put there by a person
 
 A file appears complete or not at all, and under a name that only one process can give: a crash at any instant, or
@@ -175,6 +177,10 @@ class Keyring:
     def database_password(self, name: str) -> str:
         """Return the password of a database that a provider makes for us, made as that of a backup."""
         return self._password("database", name)
+
+    def bucket_password(self, name: str) -> str:
+        """Return what the access keys of a bucket are made of that the engine gives to nodes."""
+        return self._password("bucket", name)
 
     def _password(self, what: str, name: str) -> str:
         key = self._once(f"{what}s", secrets.token_bytes(32))

@@ -66,7 +66,8 @@ def test_a_stranger_is_not_asked_for_a_password(tmp_path: Path, port: int) -> No
     (tmp_path / "ssh" / "client").unlink()
     node = Node(tmp_path / "node", f"sftp://root@127.0.0.1:{port}/{tmp_path}/far")
     node.fill("old")
-    with pytest.raises(ResticError, match="Permission denied"):
+    # restic sometimes ends before it has read what ssh said.
+    with pytest.raises(ResticError, match=r"Permission denied|unable to start the sftp session"):
         node.do("backup", "b1")
 
 
@@ -75,4 +76,4 @@ def test_a_stranger_is_not_asked_for_a_password(tmp_path: Path, port: int) -> No
 )
 def test_a_name_that_ssh_could_misread_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ResticError, match="cannot be used"):
-        Restic("restic", name, {}, str(tmp_path))
+        Restic("restic", name, {}, str(tmp_path), "")

@@ -215,15 +215,6 @@ def test_a_copy_is_stopped_while_it_is_backed_up(cloud: Cloud, s3: S3) -> None:
     assert "remove (its volume: it is backed up)" in cloud.log("agent-one")
 
 
-def test_a_bucket_is_refused_in_words_and_the_app_runs(cloud: Cloud) -> None:
-    volume = {"name": "data", "path": "/data", "backup": {"bucket": "photos"}}
-    bucket = {"providers": ["one"], "replicas": 1}
-    cloud.push({"apps/picture.yaml": writer({}, volumes=[volume]), "buckets/photos.yaml": bucket})
-    state = cloud.wait_app("picture", lambda s: s.sync == "blocked" and s.health == "healthy")
-    assert "bucket photos cannot take snapshots yet" in state.reason
-    assert "picture" not in cloud.cli("backup", "list").stdout
-
-
 def test_nothing_of_the_secrets_is_to_be_found(cloud: Cloud) -> None:
     """Run after the others: what they left is searched for the password and the keys."""
     places = [p for p in cloud.directory.rglob("*") if p.is_file() and "cloud.git" not in p.parts]

@@ -6,13 +6,14 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aiohttp import web
 
 from automator67.engine.buckets.bucket import Bucket
-from automator67.engine.s3.access import holders
+from automator67.engine.s3.access import holder_of, holders
 from automator67.engine.s3.server import Endpoint
 from tests.support.buckets import bucket_at
 
@@ -50,7 +51,8 @@ def running_endpoint(folder: Path, **rules: Any) -> Iterator[RunningEndpoint]:
     async def begin() -> tuple[Bucket, web.ServerRunner, int]:
         bucket = await bucket_at(folder, access=ACCESS, **rules)
         known = holders([bucket.rules], {"all": SECRET})
-        runner = web.ServerRunner(web.Server(Endpoint({"photos": bucket}, known, "s3.test").handle))
+        endpoint = Endpoint({"photos": bucket}, partial(holder_of, known=known), "s3.test")
+        runner = web.ServerRunner(web.Server(endpoint.handle))
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

@@ -46,7 +46,7 @@ class Node:
         return {
             "runtime": "process", "name": self.volume.name, "state": str(self.state), "cloud": "c", "node": "n",
             "run": run, "box": box, "snapshot": snapshot, "keep": 3, "files": -1, "bytes": -1, "labels": {},
-            "policy": {"mounts": [str(self.repository)]}, "doc": {"cloud": "c", "node": "n", "app": "db"},
+            "policy": {"mounts": [str(self.repository)]}, "engine": "", "doc": {"cloud": "c", "node": "n", "app": "db"},
         } | more  # fmt: skip
 
     def do(self, job: str, run: str, **more: Any) -> dict[str, Any]:

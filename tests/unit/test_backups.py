@@ -30,6 +30,10 @@ def facts(*runs: Run, snapshots: tuple[Snapshot, ...] = ()) -> VolumeFacts:
     return VolumeFacts({("blog", 0): "one"}, {V: snapshots} if snapshots else {}, runs)
 
 
+def grant(bucket: str, prefix: str) -> tuple[str, str]:
+    return f"key of {bucket}", f"opens {prefix}"
+
+
 ABLE = {"one": True}
 RUNS = {("blog", 0)}
 
@@ -114,7 +118,7 @@ def test_the_document_says_it_all_and_a_change_of_it_restarts_nothing() -> None:
 )
 def test_where_snapshots_go(url: str, name: str, env: dict[str, str]) -> None:
     backup = Backup("data", url=url, access_key="a", secret_key="s", password="p")
-    place = repository(backup, V, "home", {"a": "k", "s": "v", "p": "pw"}.__getitem__, "derived")
+    place = repository(backup, V, "home", {"a": "k", "s": "v", "p": "pw"}.__getitem__, "derived", grant)
     assert place.name == name
     assert place.env["RESTIC_PASSWORD"] == "pw"
     assert env.items() <= place.env.items()
@@ -122,7 +126,7 @@ def test_where_snapshots_go(url: str, name: str, env: dict[str, str]) -> None:
 
 
 def test_keys_in_a_secret_url_and_a_password_that_nobody_named() -> None:
-    place = repository(Backup("data", url_secret="u"), V, "home", lambda _: "s3://key:va%2Flue@h/b\n", "derived")
+    place = repository(Backup("data", url_secret="u"), V, "home", lambda _: "s3://key:va%2Flue@h/b\n", "derived", grant)
     assert place.env == {"RESTIC_PASSWORD": "derived", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "va/lue"}
     assert place.name == "s3:https://h/b/home/blog/0/data"
 
@@ -134,21 +138,25 @@ def test_keys_in_a_secret_url_and_a_password_that_nobody_named() -> None:
 )  # fmt: skip
 def test_a_place_that_is_none_is_refused_in_words_without_its_secrets(url: str) -> None:
     with pytest.raises(AddressError) as caught:
-        repository(Backup("data", url_secret="u"), V, "home", lambda _: url, "derived")
+        repository(Backup("data", url_secret="u"), V, "home", lambda _: url, "derived", grant)
     assert "the URL in secret u" in str(caught.value)
     assert "secretly" not in str(caught.value)
 
 
+def test_in_a_bucket_of_the_cloud_a_volume_has_a_folder_of_its_own_and_a_key_to_it() -> None:
+    place = repository(Backup("data", bucket="photos"), V, "home", lambda _: "", "derived", grant)
+    assert place.name == "bucket:photos/backups/home/blog/0/data"
+    assert place.env["RESTIC_PASSWORD"] == "derived"
+    assert place.env["AWS_ACCESS_KEY_ID"] == "key of photos"
+    assert place.env["AWS_SECRET_ACCESS_KEY"] == "opens backups/home/blog/0/data/"
+
+
 def test_an_s3_url_without_keys_says_what_to_write() -> None:
     with pytest.raises(AddressError, match="say access_key: and secret_key:"):
-        repository(Backup("data", url="s3://h/b"), V, "home", lambda _: "", "derived")
+        repository(Backup("data", url="s3://h/b"), V, "home", lambda _: "", "derived", grant)
 
 
 def test_what_stands_in_the_way_is_said_in_the_plan() -> None:
-    bucket = Target(V, Backup("data", bucket="photos"), "")
-    assert "bucket photos cannot take snapshots yet" in trouble(bucket, None, None)
-    with pytest.raises(AddressError, match="bucket photos"):
-        repository(bucket.backup, V, "home", lambda _: "", "")
     view = NodeView("one", "healthy", reported=True)
     node = Node("one", Origin("nodes/one.yaml", "n"))
     assert trouble(target(), node, view) == (
@@ -159,6 +167,6 @@ def test_what_stands_in_the_way_is_said_in_the_plan() -> None:
     assert trouble(target(), node, NodeView("one", "healthy", reported=True, tools=frozenset({"restic"}))) == ""
     words = {"name": "data", "path": "/d", "backup": {"bucket": "photos"}}
     blog = app_of("blog", {"image": "x", "volumes": [words]}, ORIGIN)
-    planned = plan(desired(blog), Observed(nodes={"one": view}), 0.0)
-    assert ["bucket photos cannot take snapshots yet" in b.reason for b in planned.blocked if "backed up" in b.reason]
+    planned = plan(desired(blog), Observed(nodes={"one": view}, volumes=facts()), 0.0)
+    assert ["node one has no restic" in b.reason for b in planned.blocked if "backed up" in b.reason] == [True]
     assert app("plain").backups == ()

@@ -116,7 +116,7 @@ def test_everything_an_app_can_say() -> None:
             "restart": "no", "stop_timeout": "1w", "user": 1000, "replicas": 1,
         },
         **{"apps/z.yaml": "image: a", "apps/b.yaml": "image: a", "secrets/db.sealed": sealed("db"),
-           "buckets/k.yaml": "providers: [hel1]\nreplicas: 1"},
+           "buckets/k.yaml": "providers: [hel1]\nreplicas: 1\nkey: {secret: db}"},
     )  # fmt: skip
     assert found.command == ("run", "--fast", "two words")
     assert found.env == (("A", "true"), ("B", "1"), ("S", SecretRef("db")), ("T", ""))
@@ -237,12 +237,12 @@ def test_kinds_of_later_versions_are_checked_and_kept() -> None:
     files = {"shards/main.yaml": SAMPLES["shard"], "buckets/photos.yaml": SAMPLES["bucket"],
              "nodes/r2-free.yaml": "kind: r2", "nodes/b2-free.yaml": "kind: b2",
              "secrets/s0-url.sealed": sealed("s0-url"),
-             "secrets/s1-url.sealed": sealed("s1-url"),
+             "secrets/s1-url.sealed": sealed("s1-url"), "secrets/photos-key.sealed": sealed("photos-key"),
              "queries/top.sql": "-- Top\nselect 1"}  # fmt: skip
     loaded = load(files)
     assert loaded.desired is not None, [str(p) for p in loaded.problems]
     assert {(o.kind, o.name) for o in loaded.desired.others} == {("shard", "main"), ("bucket", "photos")}
-    assert loaded.desired.secrets == {"s0-url", "s1-url"}
+    assert loaded.desired.secrets == {"s0-url", "s1-url", "photos-key"}
 
 
 def test_a_problem_anywhere_means_nothing_is_desired() -> None:

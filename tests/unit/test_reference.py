@@ -70,7 +70,9 @@ def test_samples_show_real_keys_and_are_a_valid_repository_together() -> None:
         "buckets/photos.yaml": SAMPLES["bucket"], "nodes/render-free.yaml": "kind: render\ntoken: {secret: blog-db}",
         "nodes/r2-free.yaml": "kind: r2", "nodes/b2-free.yaml": "kind: b2",
     }  # fmt: skip
-    files |= {f"secrets/{name}.sealed": sealed(name) for name in ("slack-url", "blog-db", "s0-url", "s1-url")}
+    files |= {
+        f"secrets/{name}.sealed": sealed(name) for name in ("slack-url", "blog-db", "s0-url", "s1-url", "photos-key")
+    }
     report = check_files({path: text.encode() for path, text in files.items()})
     assert [str(p) for p in report.problems] == []
     assert sample_value("app.volumes[].backup.every") == "1d"
