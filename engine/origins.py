@@ -9,7 +9,7 @@ from pathlib import Path
 from automator67.engine.build_logs import BuildLogs
 from automator67.engine.builder import Builder
 from automator67.engine.desired import Desired, Source
-from automator67.engine.forges.pull_requests import pull_requests_of
+from automator67.engine.forges.choose import pull_requests_of
 from automator67.engine.image_name import tree_key
 from automator67.engine.image_updates import ImageUpdates
 from automator67.engine.images.registry import RegistryClient

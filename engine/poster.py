@@ -12,6 +12,7 @@ from automator67.engine.forges.outbox import deliver, next_due
 from automator67.engine.options import Options
 from automator67.engine.repo.mirror import Mirror
 from automator67.engine.repo.note_ref import NoteRef
+from automator67.engine.source import SourceError
 from automator67.engine.store.database import Store, StoreUnavailable
 from automator67.engine.turns import Turns
 
@@ -24,11 +25,14 @@ class Poster:
     """The thread that posts commit statuses to the forge, or as git notes to a plain remote."""
 
     def __init__(self, store: Store, options: Options, mirror: Mirror, breaker: Breaker) -> None:
-        """``breaker`` stands before the forge."""
+        """``breaker`` stands before the forge. Raises SourceError for a forge that may not be used."""
         self._store = store
-        self._reporter = reporter_for(
-            options.repository, options.forge_token, NoteRef(mirror), breaker, api=options.forge_url
-        )
+        try:
+            self._reporter = reporter_for(
+                options.repository, options.forge_token, NoteRef(mirror), breaker, api=options.forge_url
+            )
+        except ValueError as error:
+            raise SourceError(str(error)) from None
         self._random = random.Random()  # noqa: S311
         self._turns = Turns("poster", self._turn)
         self._last = ""

@@ -13,7 +13,11 @@ from typing import Any, Final, Literal
 
 _HEADS: Final = "refs/heads/"
 # "synchronize" is GitHub's word, "synchronized" that of Gitea and Forgejo; "edited" may be another base branch.
-_PULL_ACTIONS: Final = ("opened", "synchronize", "synchronized", "reopened", "closed", "edited")
+# The last five are GitLab's; its "update" comes for new labels too, and one look more than needed changes nothing.
+_PULL_ACTIONS: Final = (
+    "opened", "synchronize", "synchronized", "reopened", "closed", "edited",
+    "open", "update", "reopen", "close", "merge",
+)  # fmt: skip
 _ZERO: Final = re.compile(r"0{40}(0{24})?")
 
 
@@ -77,7 +81,7 @@ def _github_like(event: str, payload: Mapping[str, Any]) -> _Said | Ignored:
     if event == "ping":
         return Ignored("the ping has arrived; the webhook works")
     if event == "pull_request":
-        return _pull(payload, name, _text(payload, "pull_request", "base", "ref"))
+        return _pull(_text(payload, "action"), name, _text(payload, "pull_request", "base", "ref"))
     if event not in ("push", "create", "delete"):
         return Ignored("not a push")
     if not name or not ref:
@@ -89,11 +93,11 @@ def _github_like(event: str, payload: Mapping[str, Any]) -> _Said | Ignored:
     return _Said(name, ref if ref.startswith("refs/") else _HEADS + ref, event == "delete")
 
 
-def _pull(payload: Mapping[str, Any], name: str, into: str) -> _Said | Ignored:
+def _pull(action: str, name: str, into: str) -> _Said | Ignored:
     # Its number is not taken from here either: the engine asks the forge what is open.
     if not name or not into:
         return Ignored("the payload names no repository or no branch")
-    if _text(payload, "action") not in _PULL_ACTIONS:
+    if action not in _PULL_ACTIONS:
         return Ignored("nothing of the pull request that a plan depends on has changed")
     return _Said(name, _HEADS + into, deleted=False, pull=True)
 
@@ -101,6 +105,9 @@ def _pull(payload: Mapping[str, Any], name: str, into: str) -> _Said | Ignored:
 def _gitlab(event: str, payload: Mapping[str, Any]) -> _Said | Ignored:
     # System hooks carry the kind in the payload only.
     kind = _text(payload, "object_kind") or _text(payload, "event_name")
+    if event in ("Merge Request Hook", "System Hook") and kind == "merge_request":
+        into, action = (_text(payload, "object_attributes", key) for key in ("target_branch", "action"))
+        return _pull(action, _text(payload, "project", "path_with_namespace"), into)
     if event not in ("Push Hook", "System Hook") or kind != "push":
         return Ignored("not a push")
     name = _text(payload, "project", "path_with_namespace")

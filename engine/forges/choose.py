@@ -1,34 +1,35 @@
-"""Which reporter suits a remote."""
+"""Which driver suits a remote."""
 
 from __future__ import annotations
 
-import re
-
+from automator67.engine.apis.client import ApiError
 from automator67.engine.breaker import Breaker
-from automator67.engine.forges.github import API, GitHub
+from automator67.engine.forges.api_reporter import ApiReporter
+from automator67.engine.forges.gitea import Gitea
+from automator67.engine.forges.github import GitHub
 from automator67.engine.forges.github_reviews import GitHubReviews
+from automator67.engine.forges.gitlab import GitLab
 from automator67.engine.forges.notes import NoteEditor, NotesReporter
+from automator67.engine.forges.pull_requests import GitHubPullRequests, PullRequests
+from automator67.engine.forges.remote import Forge, forge_of
 from automator67.engine.forges.reporter import Reporter
 from automator67.engine.forges.reviews import Reviews
 
-_REMOTE = re.compile(
-    r"(?:https?://(?:[^/@]*@)?|ssh://(?:[^/@]*@)?|[^/@:]+@)(?P<host>[^/:@]+)(?::[0-9]+(?=/))?[:/]/*"
-    r"(?P<owner>[A-Za-z0-9_.-]+)/(?P<repo>[A-Za-z0-9_.-]+?)(?:\.git)?/?"
-)
-_GITHUB_HOSTS = ("github.com", "www.github.com", "ssh.github.com")
-
 
 def reporter_for(url: str, token: str, notes: NoteEditor, breaker: Breaker, *, api: str = "") -> Reporter:
-    """Return what shows statuses for the repository at ``url``: GitHub if it is there and we have a token, else notes.
+    """Return what shows statuses for the repository at ``url``: its forge if we know it and have a token, else notes.
 
-    ``api`` is the API of a GitHub Enterprise server (``https://HOST/api/v3``) on which the repository is. Raises
-    ValueError when it may not be used.
+    ``api`` is the API of a forge of one's own (see ``forge_of``). Raises ValueError when it may not be used.
     """
-    found = _github(url, token, api)
-    if found is None:
+    forge = forge_of(url, api) if token else None
+    if forge is None:
         return NotesReporter(notes, breaker)
-    owner, repo, base = found
-    return GitHub(owner, repo, lambda: token, api=base, breaker=breaker)
+    if forge.kind == "github":
+        return GitHub(*forge.owner_and_name, lambda: token, api=forge.api, breaker=breaker)
+    try:
+        return ApiReporter(_driver(forge, token, breaker))
+    except ApiError as error:
+        raise ValueError(str(error)) from None
 
 
 def reviews_for(url: str, token: str, breaker: Breaker, *, api: str = "") -> Reviews | None:
@@ -36,15 +37,29 @@ def reviews_for(url: str, token: str, breaker: Breaker, *, api: str = "") -> Rev
 
     Raises ApiError when ``api`` may not be used.
     """
-    found = _github(url, token, api)
-    return GitHubReviews(found[0], found[1], token, api=found[2], breaker=breaker) if found else None
-
-
-def _github(url: str, token: str, api: str) -> tuple[str, str, str] | None:
-    """Return owner, name and API of a repository at GitHub, None for another one or without a token."""
-    remote = _REMOTE.fullmatch(url)
-    if remote is not None and token and not api and remote["host"].lower() in _GITHUB_HOSTS:
-        api = API
-    if remote is None or not token or not api:
+    forge = forge_of(url, api) if token else None
+    if forge is None:
         return None
-    return remote["owner"], remote["repo"], api
+    if forge.kind == "github":
+        return GitHubReviews(*forge.owner_and_name, token, api=forge.api, breaker=breaker)
+    return _driver(forge, token, breaker)
+
+
+def pull_requests_of(url: str, token: str, *, api: str = "") -> PullRequests | None:
+    """Return where pull requests of the repository at ``url`` are opened, None where that cannot be done."""
+    forge = forge_of(url, api) if token else None
+    if forge is None:
+        return None
+    if forge.kind == "github":
+        return GitHubPullRequests(*forge.owner_and_name, token, api=forge.api)
+    try:
+        return _driver(forge, token, None)
+    except ApiError:
+        # Statuses go there too, and that the API may not be used is said of them.
+        return None
+
+
+def _driver(forge: Forge, token: str, breaker: Breaker | None) -> Gitea | GitLab:
+    if forge.kind == "gitea":
+        return Gitea(*forge.owner_and_name, token, api=forge.api, breaker=breaker)
+    return GitLab(forge.path, token, api=forge.api, breaker=breaker)

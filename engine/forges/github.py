@@ -16,10 +16,10 @@ from typing import Any
 import httpx
 
 from automator67.engine.breaker import Breaker, BreakerOpen
+from automator67.engine.forges.remote import GITHUB
 from automator67.engine.forges.reporter import PostFailed
 from automator67.engine.forges.statuses import Due
 
-API = "https://api.github.com"
 API_VERSION = "2022-11-28"
 TIMEOUT_SECONDS = 10.0
 _MAX_ANSWER_BYTES = 64 * 2**10
@@ -47,7 +47,7 @@ class GitHub:
         repo: str,
         token: Callable[[], str],
         *,
-        api: str = API,
+        api: str = GITHUB,
         link: Callable[[Due], str | None] | None = None,
         timeout: float = TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.time,

@@ -6,18 +6,21 @@ Needs of a fine-grained token: Pull requests: read and write.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import httpx
 
 from automator67.engine.apis.client import ApiError, Client, Provider
 from automator67.engine.breaker import Breaker
-from automator67.engine.forges.github import API, API_VERSION
+from automator67.engine.forges.github import API_VERSION
+from automator67.engine.forges.one_comment import Comment, id_of, keep
+from automator67.engine.forges.remote import GITHUB
 from automator67.engine.forges.reviews import Pull
 
 PAGE = 100
 MAX_PAGES = 50
+_NAME = "GitHub"
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
@@ -30,7 +33,7 @@ class GitHubReviews:
         repo: str,
         token: str,
         *,
-        api: str = API,
+        api: str = GITHUB,
         transport: httpx.BaseTransport | None = None,
         breaker: Breaker | None = None,
     ) -> None:
@@ -40,7 +43,7 @@ class GitHubReviews:
             "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION,
             "Authorization": f"Bearer {token}",
         }  # fmt: skip
-        self._client = Client(Provider("GitHub", API), lambda: headers, base=api, transport=transport, breaker=breaker)
+        self._client = Client(Provider(_NAME, GITHUB), lambda: headers, base=api, transport=transport, breaker=breaker)
         self._me = 0
 
     def open_pulls(self, branch: str) -> list[Pull]:
@@ -50,30 +53,29 @@ class GitHubReviews:
 
     def comment(self, number: int, marker: str, body: str, known: int) -> int:
         """Write our one comment, in place of the one that is there; return its id. Raises ApiError."""
-        at = known or self._ours(number, marker)
-        try:
-            if at:
-                return _id(self._call("PATCH", f"{self._repo}/issues/comments/{at}", {"body": body}))
-        except ApiError as error:
-            if not error.missing:
-                raise
-        return _id(self._call("POST", f"{self._repo}/issues/{number}/comments", {"body": body}))
+        return keep(self, number, marker, body, known)
+
+    def listed(self, number: int) -> Iterable[Comment]:
+        """Return the comments below a pull request. Raises ApiError."""
+        for item in self._pages(f"{self._repo}/issues/{number}/comments", {}):
+            yield Comment(id_of(item, _NAME), (item.get("user") or {}).get("id", 0), str(item.get("body", "")))
+
+    def written(self, number: int, body: str) -> int:
+        """Write a comment; return its id. Raises ApiError."""
+        return id_of(self._call("POST", f"{self._repo}/issues/{number}/comments", {"body": body}), _NAME)
+
+    def changed(self, number: int, comment: int, body: str) -> int:  # noqa: ARG002 (comments have ids of their own)
+        """Give a comment another text; return its id. Raises ApiError."""
+        return id_of(self._call("PATCH", f"{self._repo}/issues/comments/{comment}", {"body": body}), _NAME)
+
+    def myself(self) -> int:
+        """Return who the token is. Raises ApiError."""
+        self._me = self._me or id_of(self._call("GET", "/user"), _NAME)
+        return self._me
 
     def close(self) -> None:
         """Let go of the connection."""
         self._client.close()
-
-    def _ours(self, number: int, marker: str) -> int:
-        """Return the comment that has the marker and is by us: a marker alone anybody can write."""
-        for item in self._pages(f"{self._repo}/issues/{number}/comments", {}):
-            author = item.get("user") or {}
-            if str(item.get("body", "")).startswith(marker) and author.get("id") == self._myself():
-                return _id(item)
-        return 0
-
-    def _myself(self) -> int:
-        self._me = self._me or _id(self._call("GET", "/user"))
-        return self._me
 
     def _pull(self, item: dict[str, Any]) -> Pull | None:
         head, number = item.get("head") or {}, item.get("number")
@@ -99,10 +101,3 @@ class GitHubReviews:
                 text = f"the token may not do this to pull requests: give it 'Pull requests: write' ({error})"
                 raise ApiError(text, 403) from None
             raise
-
-
-def _id(item: Any) -> int:
-    found = item.get("id") if isinstance(item, dict) else None
-    if not isinstance(found, int):
-        raise ApiError("GitHub answers with something that has no id", 200)
-    return found

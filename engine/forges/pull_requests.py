@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from typing import Protocol
 
 import httpx
 
-from automator67.engine.forges.github import API, API_VERSION, TIMEOUT_SECONDS
+from automator67.engine.forges.github import API_VERSION, TIMEOUT_SECONDS
+from automator67.engine.forges.remote import GITHUB
 
-_REMOTE = re.compile(
-    r"(?:https://|ssh://(?:[^@/]+@)?|[^@/]+@)github\.com[/:](?P<owner>[\w.-]+)/(?P<repo>[\w.-]+?)(?:\.git)?/?", re.A
-)
 _EXISTS = 422
 
 
@@ -18,10 +16,21 @@ class PullRequestFailed(Exception):
     """The forge took no pull request; one line. The branch is there all the same."""
 
 
-class PullRequests:
+class PullRequests(Protocol):
+    """Where pull requests of one repository are opened."""
+
+    def open(self, branch: str, into: str, title: str, body: str) -> str:
+        """Ask for ``branch`` to be merged; return the page, empty when it was asked before.
+
+        Raises PullRequestFailed.
+        """
+        ...
+
+
+class GitHubPullRequests:
     """The pull requests of one repository. ``api`` is https://api.github.com or that of an Enterprise server."""
 
-    def __init__(self, owner: str, repo: str, token: str, *, api: str = API) -> None:
+    def __init__(self, owner: str, repo: str, token: str, *, api: str = GITHUB) -> None:
         self._url = f"{api.rstrip('/')}/repos/{owner}/{repo}/pulls"
         self._token = token
 
@@ -47,11 +56,3 @@ class PullRequests:
             return str(answer.json().get("html_url", ""))
         except (ValueError, AttributeError):
             return ""
-
-
-def pull_requests_of(url: str, token: str, *, api: str = "") -> PullRequests | None:
-    """Return the pull requests of a remote, None where it has none that we can open."""
-    remote = _REMOTE.fullmatch(url)
-    if remote is None or not token:
-        return None
-    return PullRequests(remote["owner"], remote["repo"], token, api=api or API)

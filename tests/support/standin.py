@@ -78,6 +78,9 @@ class StandIn:
     answer: Handler
     limits: tuple[Limit, ...] = ()
     token: str = ""
+    lets_in: str = "authorization"
+    scheme: str = "Bearer "
+    """The header that holds the token, and what stands before it."""
     refusal: Callable[[int], Any] = lambda status: {"message": f"refused with {status}"}
     calls: list[Call] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
@@ -129,7 +132,7 @@ class StandIn:
     def _answered(self, call: Call) -> tuple[int, Any, dict[str, str]]:
         try:
             self.fault(call)
-            if self.token and call.headers.get("authorization") != f"Bearer {self.token}":
+            if self.token and call.headers.get(self.lets_in) != f"{self.scheme}{self.token}":
                 raise Refused(401)
             status, body = self.answer(call)
             self.afterwards(call)

@@ -11,7 +11,7 @@ import pytest
 from automator67.engine.apps.revisions import to_spec
 from automator67.engine.convert import app_of
 from automator67.engine.desired import App, Desired, Origin, SecretUse
-from automator67.engine.forges.pull_requests import PullRequestFailed, PullRequests
+from automator67.engine.forges.pull_requests import GitHubPullRequests, PullRequestFailed
 from automator67.engine.repo.credentials import Credentials
 from automator67.engine.repo.mirror import Mirror
 from automator67.engine.rollback import RollbackError, Rollbacks, chosen
@@ -115,7 +115,7 @@ def test_a_pull_request_is_opened_where_there_are_some(tmp_path: Path, hub: GitH
     bare = tmp_path / "cloud.git"
     git("init", "-q", "--bare", "-b", "main", bare)
     store, desired, old = recorded(tmp_path, bare)
-    requests = PullRequests("ana", "cloud", hub.token, api=hub.url)
+    requests = GitHubPullRequests("ana", "cloud", hub.token, api=hub.url)
     rollbacks = Rollbacks(store, mirrored(tmp_path, str(bare)), "", requests)
     assert rollbacks.make(desired, "web", "", dry_run=True)["page"] == ""
     assert hub.pulls == []
@@ -123,10 +123,10 @@ def test_a_pull_request_is_opened_where_there_are_some(tmp_path: Path, hub: GitH
     assert done["page"] == "https://github.com/ana/cloud/pull/1"
     assert [(p["head"], p["base"]) for p in hub.pulls] == [(f"rollback/web-{old.rev}", "main")]
     assert rollbacks.make(desired, "web", "", dry_run=False)["page"] == "", "asked before"
-    refused = Rollbacks(store, rollbacks.mirror, "", PullRequests("ana", "cloud", hub.readonly, api=hub.url))
+    refused = Rollbacks(store, rollbacks.mirror, "", GitHubPullRequests("ana", "cloud", hub.readonly, api=hub.url))
     assert "may the token write pull requests?" in refused.make(desired, "web", "", dry_run=False)["notes"][-1]
     with pytest.raises(PullRequestFailed, match="answers 404"):
-        PullRequests("ana", "other", hub.token, api=hub.url).open("b", "main", "t", "x")
+        GitHubPullRequests("ana", "other", hub.token, api=hub.url).open("b", "main", "t", "x")
     store.close()
 
 

@@ -163,3 +163,24 @@ def test_other_pull_requests_ask_for_nothing() -> None:
     assert isinstance(github(_pull("opened", into="dev"), "pull_request"), Ignored)
     assert isinstance(github(_pull("opened", name="eve/cloud"), "pull_request"), Ignored)
     assert isinstance(github({"action": "opened"}, "pull_request"), Ignored)
+
+
+def _merge(action: str, into: str = "main", name: str = "ana/home/cloud") -> dict[str, Any]:
+    asked = {"iid": 3, "action": action, "target_branch": into}
+    return {"object_kind": "merge_request", "project": {"path_with_namespace": name}, "object_attributes": asked}
+
+
+@pytest.mark.parametrize("event", ["Merge Request Hook", "System Hook"])
+@pytest.mark.parametrize("action", ["open", "update", "reopen", "close", "merge"])
+def test_gitlabs_merge_requests_for_the_branch_ask_for_a_look(event: str, action: str) -> None:
+    found = interest("gitlab", event, _merge(action), "https://gitlab.com/ana/home/cloud.git", "main")
+    assert found == Interest("https://gitlab.com/ana/home/cloud.git", "refs/heads/main", "pull")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [_merge("approved"), _merge("open", into="dev"), _merge("open", name="eve/cloud"), {"object_kind": "merge_request"},
+     {"object_kind": "merge_request", "object_attributes": {"action": ["open"], "target_branch": 7}}],
+)  # fmt: skip
+def test_gitlabs_other_merge_requests_ask_for_nothing(payload: dict[str, Any]) -> None:
+    assert isinstance(interest("gitlab", "Merge Request Hook", payload, "ana/home/cloud", "main"), Ignored)
