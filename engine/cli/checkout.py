@@ -102,7 +102,7 @@ def write_file(repo: Path, name: str, text: str) -> Path:
         if path.is_symlink():
             raise click.ClickException(f"{path} is a symbolic link; put the file itself there")
         try:
-            draft.write_text(text, encoding="ascii")
+            draft.write_text(text, encoding="utf-8")
             os.replace(draft, path)  # noqa: PTH105
         finally:
             draft.unlink(missing_ok=True)

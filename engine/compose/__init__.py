@@ -1,0 +1,1 @@
+"""Compose projects become apps. Pure, after the Compose Specification (https://compose-spec.io)."""
