@@ -10,6 +10,7 @@ import click
 COMMANDS = {
     "up": "up:command",
     "demo": "demo:command",
+    "init": "init:command",
     "import": "import_:command",
     "validate": "validate:command",
     "explain": "explain:command",
