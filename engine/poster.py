@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 
 from automator67.engine.breaker import Breaker
 from automator67.engine.clock import steady_now
@@ -24,13 +25,19 @@ LONGEST_SLEEP = 60.0
 class Poster:
     """The thread that posts commit statuses to the forge, or as git notes to a plain remote."""
 
-    def __init__(self, store: Store, options: Options, mirror: Mirror, breaker: Breaker) -> None:
-        """``breaker`` stands before the forge. Raises SourceError for a forge that may not be used."""
+    def __init__(
+        self, store: Store, options: Options, mirror: Mirror, breaker: Breaker, cloud: Callable[[], str]
+    ) -> None:
+        """``breaker`` stands before the forge, ``cloud`` gives the cloud's name.
+
+        Raises SourceError for a forge that may not be used.
+        """
         self._store = store
         try:
             self._reporter = reporter_for(
-                options.repository, options.forge_token, NoteRef(mirror), breaker, api=options.forge_url
-            )
+                options.repository, options.forge_token, NoteRef(mirror), breaker, api=options.forge_url,
+                cloud=cloud,
+            )  # fmt: skip
         except ValueError as error:
             raise SourceError(str(error)) from None
         self._random = random.Random()  # noqa: S311

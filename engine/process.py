@@ -106,7 +106,7 @@ class Engine:
         self._chronicle = Chronicle(store, self._breakers, options.state / "sql", steady_now, self._redactor.text)
         # Held here, since statuses and comments go to the same forge.
         self._forge = self._breakers.before("forge", "the forge")
-        self._poster = Poster(store, options, self._source.mirror, self._forge)
+        self._poster = Poster(store, options, self._source.mirror, self._forge, self._cloud)
         self._pulls = pull_desk(
             options, store, self._source.mirror, self._forge, name=self._cloud, told=self._poster.wake
         )

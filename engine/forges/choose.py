@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from automator67.engine.apis.client import ApiError
 from automator67.engine.breaker import Breaker
 from automator67.engine.forges.api_reporter import ApiReporter
+from automator67.engine.forges.deployments import Deployments, WithDeployments
 from automator67.engine.forges.gitea import Gitea
 from automator67.engine.forges.github import GitHub
 from automator67.engine.forges.github_reviews import GitHubReviews
@@ -16,17 +19,24 @@ from automator67.engine.forges.reporter import Reporter
 from automator67.engine.forges.reviews import Reviews
 
 
-def reporter_for(url: str, token: str, notes: NoteEditor, breaker: Breaker, *, api: str = "") -> Reporter:
+def reporter_for(
+    url: str, token: str, notes: NoteEditor, breaker: Breaker, *, api: str = "", cloud: Callable[[], str] | None = None
+) -> Reporter:
     """Return what shows statuses for the repository at ``url``: its forge if we know it and have a token, else notes.
 
-    ``api`` is the API of a forge of one's own (see ``forge_of``). Raises ValueError when it may not be used.
+    ``api`` is the API of a forge of one's own (see ``forge_of``). Where the forge has deployments they are kept under
+    the name of the ``cloud``. Raises ValueError when the API may not be used.
     """
     forge = forge_of(url, api) if token else None
     if forge is None:
         return NotesReporter(notes, breaker)
-    if forge.kind == "github":
-        return GitHub(*forge.owner_and_name, lambda: token, api=forge.api, breaker=breaker)
     try:
+        if forge.kind == "github":
+            statuses = GitHub(*forge.owner_and_name, lambda: token, api=forge.api, breaker=breaker)
+            if cloud is None:
+                return statuses
+            live = Deployments(*forge.owner_and_name, token, cloud, api=forge.api, breaker=breaker)
+            return WithDeployments(statuses, live)
         return ApiReporter(_driver(forge, token, breaker))
     except ApiError as error:
         raise ValueError(str(error)) from None

@@ -16,6 +16,7 @@ US, EVE = 4242, 666
 LIMIT = 65_536
 _FILE = "github/api.github.com.gitops-subset.json"
 _STATUSES = re.compile(r"/repos/ana/cloud/statuses/([0-9a-f]{40})")
+_DEPLOYMENTS = re.compile(r"/repos/ana/cloud/deployments(?:/([0-9]+)/statuses)?")
 _COMMENTS = re.compile(r"/repos/ana/cloud/issues/([0-9]+)/comments")
 _COMMENT = re.compile(r"/repos/ana/cloud/issues/comments/([0-9]+)")
 
@@ -28,6 +29,9 @@ class Repository:
     comments: dict[int, tuple[int, int, str]] = field(default_factory=dict)
     statuses: list[tuple[str, str, str]] = field(default_factory=list)
     """(commit, context, state) of every status posted."""
+
+    deployments: list[tuple[str, str, list[tuple[str, str]]]] = field(default_factory=list)
+    """(commit, environment, every (state, description) posted) of each."""
 
     def __post_init__(self) -> None:
         self._examples = json.loads(contract(_FILE).read_text())["components"]["examples"]
@@ -46,6 +50,8 @@ class Repository:
         if found := _STATUSES.fullmatch(call.path):
             self.statuses.append((found[1], call.body["context"], call.body["state"]))
             return 201, self._example("status")
+        if found := _DEPLOYMENTS.fullmatch(call.path):
+            return self._deployment(call, found[1])
         if found := _COMMENTS.fullmatch(call.path):
             return self._below(call, int(found[1]))
         if found := _COMMENT.fullmatch(call.path):
@@ -54,6 +60,21 @@ class Repository:
                 raise Refused(403 if author else 404)
             return 200, self._keep(int(found[1]), number, call.body["body"])
         raise Refused(404)
+
+    def _deployment(self, call: Call, number: str | None) -> Answer:
+        if number is not None:
+            posts = self.deployments[int(number) - 1][2]
+            if call.method == "POST":
+                posts.append((call.body["state"], call.body["description"]))
+                return 201, self._example("deployment-status")
+            made = self._example("deployment-status-items")[:1]
+            return 200, [made[0] | {"state": s, "description": d} for s, d in reversed(posts)]
+        if call.method == "POST":
+            self.deployments.append((call.body["ref"], call.body["environment"], []))
+            return 201, self._example("deployment") | {"id": len(self.deployments)}
+        asked = (call.asked("sha"), call.asked("environment"))
+        there = [n for n, (sha, where, _) in enumerate(self.deployments, 1) if (sha, where) == asked]
+        return 200, [self._example("deployment") | {"id": n} for n in there]
 
     def _below(self, call: Call, number: int) -> Answer:
         if call.method == "POST":
