@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from automator67.engine.store.history import put_point
 from automator67.engine.store.nodes import node_records
 from automator67.engine.store.quotas import add_hours, put_quotas, read_quotas
 from automator67.engine.store.uptime import add_spent
-from automator67.engine.store.watching import ENGINE_FACT
+from automator67.engine.store.watching import BUCKETS_FACT, ENGINE_FACT
 from automator67.engine.uptime import Spent, account, verdict
 
 MINUTE = 60.0
@@ -122,6 +122,8 @@ class Chronicle:
         set_fact(tx, "engine_started", str(self._started))
         set_fact(tx, "reconciled_at", str(judged.passed_at))
         set_fact(tx, ENGINE_FACT, json.dumps(figures))
+        buckets = judged.observed.buckets if judged.observed else ()
+        set_fact(tx, BUCKETS_FACT, json.dumps([asdict(one) for one in buckets]))
         reports = {r.name: r.report for r in node_records(tx)}
         put_point(tx, present(reports, app_state_rows(tx), figures), now)
         add_spent(tx, self._spent, self._counted_from, now)

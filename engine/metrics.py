@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from automator67.engine.bucket_facts import BucketFacts
 from automator67.engine.circuit import Standing
 from automator67.engine.judge import AppState
 from automator67.engine.measures import Measures, app_measures, node_measures
@@ -71,6 +72,7 @@ class Seen:
     breakers: Sequence[Standing] = ()
     quotas: Sequence[Quota] = ()
     volumes: Sequence[VolumeFacts] = ()
+    buckets: Sequence[BucketFacts] = ()
 
 
 Sample = tuple[str, tuple[str, ...], float]
@@ -124,6 +126,12 @@ def _catalogue() -> tuple[Metric, ...]:
         Metric("quota_projected_ratio", "gauge", ("node", "resource"), "The same at the end of the period, foretold."),
         Metric("volume_last_backup_time_seconds", "gauge", ("app", "volume", "slot"), "When the newest backup began."),
         Metric("volume_last_backup_bytes", "gauge", ("app", "volume", "slot"), "Size of what it holds."),
+        Metric("bucket_files", "gauge", ("bucket",), "Files of the bucket."),
+        Metric("bucket_bytes", "gauge", ("bucket",), "Bytes of all their versions, before copies are made."),
+        Metric("bucket_quota_bytes", "gauge", ("bucket",), "What the bucket may hold."),
+        Metric("bucket_pieces_short", "gauge", ("bucket",), "Pieces with fewer good copies than it wants."),
+        Metric("bucket_pieces_lost", "gauge", ("bucket",), "Pieces without any good copy."),
+        Metric("bucket_provider_bytes", "gauge", ("bucket", "node"), "Bytes of the bucket at a provider."),
     )
 
 
@@ -160,6 +168,15 @@ def samples(seen: Seen) -> Iterator[Sample]:
         yield "volume_last_backup_time_seconds", labels, v.at
         if v.bytes >= 0:
             yield "volume_last_backup_bytes", labels, v.bytes
+    for b in seen.buckets:
+        yield "bucket_files", (b.name,), float(b.files)
+        yield "bucket_bytes", (b.name,), float(b.bytes)
+        yield "bucket_pieces_short", (b.name,), float(b.short)
+        yield "bucket_pieces_lost", (b.name,), float(b.lost)
+        if b.quota:
+            yield "bucket_quota_bytes", (b.name,), float(b.quota)
+        for provider, held in b.held:
+            yield "bucket_provider_bytes", (b.name, provider), float(held)
 
 
 def _node_samples(node: NodeFacts) -> Iterator[Sample]:

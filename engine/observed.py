@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from automator67.engine.bucket_facts import BucketFacts
 from automator67.engine.desired import Runtime
 from automator67.engine.jobs import Moment, Runs
 from automator67.engine.quotas import Quota
@@ -207,3 +208,5 @@ class Observed:
     """By job: when it was, and is, due by the clock."""
     volumes: VolumeFacts = field(default_factory=VolumeFacts)
     """Where volumes are, which snapshots there are, what is done with them."""
+    buckets: tuple[BucketFacts, ...] = ()
+    """How the buckets stand that were ever used."""

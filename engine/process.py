@@ -20,6 +20,7 @@ from automator67.engine.app_logs import app_logs, log_query
 from automator67.engine.audit import audit_into
 from automator67.engine.breaker import Breakers
 from automator67.engine.bucket_desk import BucketDesk
+from automator67.engine.bucket_watch import BucketWatch
 from automator67.engine.chronicle import Chronicle, Judged
 from automator67.engine.clock import steady_now
 from automator67.engine.control import Actions, Control
@@ -126,6 +127,7 @@ class Engine:
         self._buckets = BucketDesk(
             self._keyring, options.state, lambda: self._reconciler.vault, lambda: self._reconciler.desired
         )
+        self._bucket_watch = BucketWatch(options.state, steady_now)
         self._looked = 0.0
 
     async def serve(self) -> None:
@@ -237,6 +239,9 @@ class Engine:
             await self._buckets.tick()
             await asyncio.to_thread(self._chronicle.tick, self._judged())
             self._reconciler.quotas = self._chronicle.quotas
+            if await asyncio.to_thread(self._bucket_watch.tick, self._reconciler.desired):
+                self._loop.request("how a bucket stands")
+            self._reconciler.buckets = self._bucket_watch.facts
         except StoreUnavailable as error:
             log.warning("%s", error)
 

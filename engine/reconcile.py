@@ -20,6 +20,7 @@ from automator67.engine.apply import Work, work, write
 from automator67.engine.apps.revisions import from_spec
 from automator67.engine.apps.routes import edges
 from automator67.engine.apps.traffic import Share, traffic
+from automator67.engine.bucket_facts import BucketFacts
 from automator67.engine.copies import LOST_STATES, Copy, join
 from automator67.engine.desired import App, Desired
 from automator67.engine.far import far_sites
@@ -101,6 +102,7 @@ class Reconciler:
         self.found: tuple[Observed, Mapping[str, AppState]] | None = None
         """What the last pass saw, and how it judged each app."""
         self.quotas: tuple[Quota, ...] = ()
+        self.buckets: tuple[BucketFacts, ...] = ()
         self.vault: Vault | None = None
         """Its secrets."""
 
@@ -232,7 +234,7 @@ class Reconciler:
         undisturbed = max(self._started, self._registry.watch.calm_since(now))
         return Observed(views, i.assignments, i.holds, i.deployed, i.last_good, settled, undisturbed, i.confirmed,
                         i.builds, i.canaries, i.runs,
-                        moments(desired, i.deployed, i.runs, now), i.volumes)  # fmt: skip
+                        moments(desired, i.deployed, i.runs, now), i.volumes, self.buckets)  # fmt: skip
 
     def _settled(self, views: Mapping[str, NodeView], now: float) -> bool:
         """Whether an engine that found its store empty may start things.

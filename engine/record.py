@@ -150,8 +150,7 @@ def _facts(
     desired: Desired, observed: Observed, states: Mapping[str, AppState], state: CommitState, text: str, planned: str
 ) -> list[Said]:
     said = [reports.of_plan(planned, 0, ""), reports.of_apply(state, text), reports.of_health(states)]
-    buckets = sum(1 for o in desired.others if o.kind == "bucket")
-    storage = reports.of_storage(buckets, reports.backups(desired, observed))
+    storage = reports.of_storage(observed.buckets, reports.backups(desired, observed))
     if storage is not None:
         said.append(storage)
     if desired.settings.statuses_per_app:

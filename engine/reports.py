@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from automator67.engine.backups.schedule import targets
+from automator67.engine.bucket_facts import BucketFacts
 from automator67.engine.desired import Desired
 from automator67.engine.judge import AppState
 from automator67.engine.observed import Observed
@@ -85,16 +86,20 @@ _ENDS: Mapping[RunKind, str] = {"backup": "backup failed", "test": "restore test
 _NONE_YET = "not backed up yet"
 
 
-def of_storage(buckets: int, volumes: Mapping[VolumeId, str]) -> Said | None:
+def of_storage(buckets: Sequence[BucketFacts], volumes: Mapping[VolumeId, str]) -> Said | None:
     """Return ``automator67/storage`` over buckets and volumes' ``backups``; nothing where there are none."""
     context = "automator67/storage"
-    failed = [f"{volume} {wrong}" for volume, wrong in volumes.items() if wrong not in ("", _NONE_YET)]
+    failed = [f"bucket {b.name} {b.state}" for b in buckets if b.state != "healthy"]
+    failed += [f"{volume} {wrong}" for volume, wrong in volumes.items() if wrong not in ("", _NONE_YET)]
     if failed:
         return Said(context, "failure", ", ".join(failed))
-    if buckets:
-        return Said(context, "pending", f"{buckets} declared; this version checks buckets but does not serve them")
     waiting = [f"{volume} {wrong}" for volume, wrong in volumes.items() if wrong]
     if waiting:
         return Said(context, "pending", ", ".join(waiting))
-    count = "1 volume" if len(volumes) == 1 else f"{len(volumes)} volumes"
-    return Said(context, "success", f"{count} backed up") if volumes else None
+    good = [f"{_count(len(buckets), 'bucket')} healthy"] if buckets else []
+    good += [f"{_count(len(volumes), 'volume')} backed up"] if volumes else []
+    return Said(context, "success", ", ".join(good)) if good else None
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -26,6 +26,7 @@ def troubles(desired: Desired, observed: Observed, standing: Standing) -> list[T
     for state in standing.apps.values():
         found += _app(state, desired, observed)
     found += _backups(observed)
+    found += _buckets(observed)
     return found + list(_commit(desired, standing))
 
 
@@ -97,6 +98,13 @@ def _backups(observed: Observed) -> Iterator[Trouble]:
         for last in volumes.failing(volume, sorted({r.kind for r in volumes.runs if r.volume == volume})):
             reason, because = f"{last.kind} failed: {last.message}", frozenset({NETWORK, f"node/{last.node}"})
             yield Trouble(f"volume/{name}", last.kind, "failed", reason, _labels("volume", name), because)
+
+
+def _buckets(observed: Observed) -> Iterator[Trouble]:
+    for one in observed.buckets:
+        if one.state != "healthy":
+            state = {"lost": "failed", "full": "quota"}.get(one.state, one.state)
+            yield Trouble(f"bucket/{one.name}", "storage", state, one.wrong, _labels("bucket", one.name))
 
 
 def _commit(desired: Desired, standing: Standing) -> Iterator[Trouble]:

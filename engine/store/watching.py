@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from sqlalchemy import Connection, func, select
 
+from automator67.engine.bucket_facts import BucketFacts
 from automator67.engine.metrics import NodeFacts, Seen, VolumeFacts
 from automator67.engine.store.alert_tables import notifications
 from automator67.engine.store.alerts import NEVER, lasting_incidents
@@ -19,6 +20,8 @@ from automator67.engine.store.volumes import load_volumes
 
 ENGINE_FACT = "engine_measures"
 """The engine's own measures of the last minute, as JSON."""
+BUCKETS_FACT = "buckets"
+"""How the buckets stood in the last minute, as JSON."""
 
 
 def seen(tx: Connection) -> Seen:
@@ -46,5 +49,9 @@ def seen(tx: Connection) -> Seen:
             VolumeFacts(v.app, v.volume, v.slot, held[-1].at, held[-1].bytes)
             for v, held in volumes.snapshots.items()
             if held
+        ],
+        buckets=[
+            BucketFacts(**{**one, "held": tuple(map(tuple, one["held"]))})
+            for one in json.loads(facts.get(BUCKETS_FACT) or "[]")
         ],
     )

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from automator67.engine.store.tables import posts
 from tests.e2e.test_backups import data, ended, facts, pytestmark, writer
 from tests.support.buckets import KEY
 from tests.support.cloud import Cloud, wait_for
@@ -54,6 +56,14 @@ def serving(cloud: Cloud) -> dict[int, str]:
     return found
 
 
+def storage(cloud: Cloud) -> tuple[str, str]:
+    """Return what the commit's storage status is to say."""
+    with cloud.store.read() as tx:
+        asked = select(posts.c.state, posts.c.description).where(posts.c.context == "automator67/storage")
+        found = tx.execute(asked.order_by(posts.c.wanted_at.desc())).first()
+    return (found.state, found.description) if found else ("", "")
+
+
 def test_a_volume_goes_into_a_bucket_and_comes_back(cloud: Cloud) -> None:
     cloud.wait_commit(cloud.push({"apps/keeper.yaml": writer(kept(), place={"avoid": ["two"]})}))
     made = ended(cloud, "keeper", "backup")
@@ -63,6 +73,7 @@ def test_a_volume_goes_into_a_bucket_and_comes_back(cloud: Cloud) -> None:
         assert sum(1 for p in (cloud.directory / f"disk{n}").rglob("*") if p.is_file()) >= 3
     where = data(cloud, "keeper")
     (where / "note").write_text("something new")
+    wait_for("the storage status", lambda: storage(cloud) == ("success", "1 bucket healthy, 1 volume backed up"), 15.0)
     # Its process may be lost at any time.
     ((server, words),) = serving(cloud).items()
     assert KEY.decode().strip() not in words

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from automator67.engine import reports
+from automator67.engine.bucket_facts import BucketFacts
 from automator67.engine.copies import join
 from automator67.engine.judge import AppState, judge
 from automator67.engine.observed import Instance, Observed
@@ -115,9 +116,9 @@ def test_statuses_have_stable_texts_without_times() -> None:
     assert reports.of_app(replace(good, sync="held", reason="held: exit code 1")).description == "held: exit code 1"
     assert reports.of_plan("", 3, "apps/a.yaml:1:1: bad").description == "apps/a.yaml:1:1: bad (and 2 more)"
     assert reports.of_apply("applying", "x") == reports.Said("automator67/apply", "pending", "applying")
-    assert reports.of_storage(0, {}) is None
+    assert reports.of_storage((), {}) is None
     data, old = VolumeId("blog", 0, "data"), VolumeId("wiki", 1, "old")
-    said = [reports.of_storage(0, {data: "", old: wrong}) for wrong in ("", "not backed up yet", "backup failed")]
+    said = [reports.of_storage((), {data: "", old: wrong}) for wrong in ("", "not backed up yet", "backup failed")]
     assert [(s.state, s.description) for s in said if s] == [
         ("success", "2 volumes backed up"),
         ("pending", "wiki/old of slot 1 not backed up yet"),
@@ -142,3 +143,18 @@ def test_what_is_wrong_with_a_backup_is_what_came_last_of_it() -> None:
     assert wrong(run("backup", "failed", 2.0)) == "backup failed"
     assert wrong(run("backup", "failed", 2.0), run("backup", "done", 3.0)) == ""
     assert wrong(run("backup", "done", 3.0), run("test", "failed", 4.0)) == "restore test failed"
+
+
+def test_the_storage_status_tells_of_buckets_without_numbers_that_change() -> None:
+    good, short = BucketFacts("photos", files=3), BucketFacts("films", short=2)
+    volume = {VolumeId("blog", 0, "data"): ""}
+    assert reports.of_storage([good], {}) == reports.Said("automator67/storage", "success", "1 bucket healthy")
+    both = reports.of_storage([good, BucketFacts("x")], volume)
+    assert both is not None
+    assert both.description == "2 buckets healthy, 1 volume backed up"
+    full = BucketFacts("films", bytes=90, quota=100)
+    for wrong, word in ((short, "degraded"), (replace(short, lost=1), "lost"), (full, "full")):
+        said = reports.of_storage([good, wrong], volume)
+        assert said == reports.Said("automator67/storage", "failure", f"bucket films {word}")
+        assert "films" in wrong.wrong or word == "full"
+    assert reports.of_storage([replace(short, short=1)], {}) == reports.of_storage([short], {})

@@ -18,11 +18,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import func, insert, select
 
 from automator67.engine.breaker import Breakers
+from automator67.engine.bucket_facts import BucketFacts
 from automator67.engine.chronicle import Chronicle, Judged
 from automator67.engine.circuit import Policy
 from automator67.engine.judge import AppState
 from automator67.engine.measures import mean, present
 from automator67.engine.metrics import CATALOGUE, PREFIX
+from automator67.engine.observed import Observed
 from automator67.engine.quotas import Quota
 from automator67.engine.store.database import Store, open_store
 from automator67.engine.store.facts import set_app_states
@@ -66,7 +68,8 @@ class Cloud:
                 app="blog", slot=0, volume="data", id="s1", at=NOON - 9, files=3, bytes=70))  # fmt: skip
 
     def tick(self, figures: dict[str, float] | None = None) -> None:
-        self.chronicle.tick(Judged(self.now, figures=figures or {}))
+        bucket = BucketFacts("photos", 3, 70, 2, 1, (("disk1", 140),), 1000)
+        self.chronicle.tick(Judged(self.now, observed=Observed(buckets=(bucket,)), figures=figures or {}))
 
     def client(self, token: str = "") -> FlaskClient:
         app: Flask = create_app(lambda: self.store)
@@ -118,6 +121,8 @@ def test_the_endpoint_its_document_and_the_catalogue_agree(cloud: Cloud) -> None
     assert value("app_cpu_used_cores", app="blog") == pytest.approx(0.3)
     assert value("breaker_state", name="node/far", state="open") == 1
     assert value("volume_last_backup_bytes", app="blog", volume="data", slot="0") == 70
+    assert value("bucket_pieces_short", bucket="photos") == 2
+    assert value("bucket_provider_bytes", bucket="photos", node="disk1") == 140
     assert value("engine_passes_total") == 3
     assert value("quota_used_ratio", node="far", resource="hours") == 0.1
     assert value("quota_projected_ratio", node="far", resource="hours") == 2
