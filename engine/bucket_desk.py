@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -32,6 +30,7 @@ IDLE_SECONDS = 300.0
 """How long a bucket that nobody asks for stays open."""
 _HOP = frozenset({"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"})
 _PIECE = 256 * 1024
+_Of = tuple[Desired | None, Vault | None]
 
 
 class BucketDesk:
@@ -41,8 +40,8 @@ class BucketDesk:
         self, keyring: Keyring, state: Path, vault: Callable[[], Vault | None], desired: Callable[[], Desired | None]
     ) -> None:
         self._keyring, self._state, self._vault, self._desired = keyring, state, vault, desired
-        self._servers: dict[str, tuple[str, BucketServer]] = {}
-        """By bucket: what it was told, as a hash, and its process."""
+        self._servers: dict[str, tuple[_Of, Mapping[str, Any], BucketServer]] = {}
+        """By bucket: of which commit and vault it is, what it was told, and its process."""
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._used: dict[str, float] = {}
         self._node: Callable[[web.Request], str] = lambda _request: ""
@@ -74,7 +73,7 @@ class BucketDesk:
     async def tick(self) -> None:
         """Close what nobody has asked for in a while."""
         now = asyncio.get_running_loop().time()
-        for bucket, (_, server) in list(self._servers.items()):
+        for bucket, (_, _, server) in list(self._servers.items()):
             if not server.busy and now - self._used.get(bucket, now) > IDLE_SECONDS:
                 async with self._turns[bucket]:
                     await self._close(bucket)
@@ -87,25 +86,30 @@ class BucketDesk:
     async def _server(self, bucket: str) -> BucketServer:
         """Return the process of a bucket as it is declared now. Raises NotServed, SecretError."""
         async with self._turns[bucket]:
-            told = await asyncio.to_thread(self._told, bucket)
-            mark = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+            self._used[bucket] = asyncio.get_running_loop().time()
+            of = self._desired(), self._vault()
             if bucket in self._servers:
-                known, server = self._servers[bucket]
-                if known == mark and server.runs:
+                known, told, server = self._servers[bucket]
+                if not server.runs:
+                    await self._close(bucket)
+                elif known[0] is of[0] and known[1] is of[1]:
+                    return server
+            wanted = await asyncio.to_thread(self._told, bucket, *of)
+            if bucket in self._servers:
+                if told == wanted:
+                    self._servers[bucket] = of, told, server
                     return server
                 await self._close(bucket)
-            server = BucketServer(told, self._state / f"bucket-{bucket}.sock")
+            server = BucketServer(wanted, self._state / f"bucket-{bucket}.sock")
             await server.start()
-            self._servers[bucket] = mark, server
-            self._used[bucket] = asyncio.get_running_loop().time()
+            self._servers[bucket] = of, wanted, server
             return server
 
     async def _close(self, bucket: str) -> None:
-        _, server = self._servers.pop(bucket)
+        _, _, server = self._servers.pop(bucket)
         await server.stop()
 
-    def _told(self, bucket: str) -> Mapping[str, Any]:
-        desired, vault = self._desired(), self._vault()
+    def _told(self, bucket: str, desired: Desired | None, vault: Vault | None) -> Mapping[str, Any]:
         if desired is None or vault is None:
             raise NotServed("no commit was read yet")
         document = next((o.document for o in desired.others if (o.kind, o.name) == ("bucket", bucket)), None)

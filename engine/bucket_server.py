@@ -9,15 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientSession, ClientTimeout, UnixConnector
-
-log = logging.getLogger("automator67.buckets")
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0

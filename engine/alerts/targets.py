@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import apprise
 import httpx
+
+from automator67.engine.retry_after import retry_after
 
 TIMEOUT = 10.0
 """Seconds a web hook may take."""
@@ -76,11 +79,10 @@ def _by_hook(url: str, message: Mapping[str, Any]) -> None:
     status = answer.status_code
     if status < 300:
         return
-    wait = answer.headers.get("retry-after", "")
     raise SendFailed(
         f"it answered with HTTP {status}",
         permanent=300 <= status < 500 and status not in (408, 425, 429),
-        retry_after=float(wait) if wait.isdecimal() else None,
+        retry_after=retry_after(answer.headers.get("retry-after", ""), time.time()),
     )
 
 

@@ -13,14 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 import httpx
 
 from automator67.engine.apis.limits import Allowance, Limit
 from automator67.engine.breaker import Breaker, BreakerOpen
+from automator67.engine.retry_after import retry_after
 
 TIMEOUT = httpx.Timeout(20.0, connect=10.0)
 MAX_ANSWER_BYTES = 16 * 2**20
@@ -274,13 +273,7 @@ def _said(data: bytes, keys: Iterable[str]) -> str:
 
 
 def _retry_after(answer: httpx.Response) -> float | None:
-    """Return the seconds in Retry-After (RFC 9110 10.2.3: a number, or a date) or in Ratelimit-Reset."""
+    """Return the seconds in Retry-After or in Ratelimit-Reset."""
     text = answer.headers.get("retry-after") or answer.headers.get("ratelimit-reset", "")
-    try:
-        found = float(text)
-    except ValueError:
-        try:
-            found = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return min(LONGEST_QUIET, max(0.0, found)) if found == found else None
+    found = retry_after(text, time.time())
+    return None if found is None else min(LONGEST_QUIET, found)

@@ -13,7 +13,7 @@ import httpx
 
 from automator67.engine.apis.client import ApiError, Client, Provider
 from automator67.engine.breaker import Breaker
-from automator67.engine.forges.github import API_VERSION
+from automator67.engine.forges.github import HEADERS
 from automator67.engine.forges.one_comment import id_of
 from automator67.engine.forges.remote import GITHUB
 from automator67.engine.forges.reporter import PostFailed, Reporter
@@ -41,10 +41,7 @@ class Deployments:
         transport: httpx.BaseTransport | None = None,
         breaker: Breaker | None = None,
     ) -> None:
-        headers = {
-            "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION,
-            "Authorization": f"Bearer {token}",
-        }  # fmt: skip
+        headers = {**HEADERS, "Authorization": f"Bearer {token}"}
         self._client = Client(Provider(_NAME, api), lambda: headers, transport=transport, breaker=breaker)
         self._path = f"/repos/{owner}/{repo}/deployments"
         self._environment = environment
@@ -109,7 +106,11 @@ class WithDeployments:
         try:
             self._deployments.show(item.commit, item.status)
         except ApiError as error:
-            if error.status in (401, 403, 404, 422):
+            if error.status == 422:
+                # Of this one alone: it may not have the commit yet.
+                log.info("no deployment of %s is shown: %s", item.commit[:12], error)
+                return None
+            if error.status in (401, 403, 404):
                 self._off = True
                 log.warning("no deployments are shown: the token needs 'Deployments: write' (%s)", error)
                 return None

@@ -7,21 +7,22 @@ own comment from one that only looks like it).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import httpx
 
 from automator67.engine.apis.client import ApiError, Client, Provider
 from automator67.engine.breaker import Breaker
+from automator67.engine.forges.calls import Calls
 from automator67.engine.forges.one_comment import Comment, id_of, keep
-from automator67.engine.forges.pull_requests import PullRequestFailed
+from automator67.engine.forges.pull_requests import opened
 from automator67.engine.forges.reviews import Pull
 from automator67.engine.forges.statuses import Due
 
-PAGE = 50
+_SIZE = ("limit", 50)
 """What servers give at most unless they are told otherwise."""
-MAX_PAGES = 100
+_ISSUES = "the scope write:issue"
 _NAME = "Gitea"
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
@@ -41,22 +42,26 @@ class Gitea:
     ) -> None:
         self._repo, self._name = f"/repos/{owner}/{repo}", f"{owner}/{repo}"
         headers = {"Authorization": f"token {token}"}
-        self._client = Client(Provider(_NAME, api), lambda: headers, transport=transport, breaker=breaker)
+        client = Client(Provider(_NAME, api), lambda: headers, transport=transport, breaker=breaker)
+        self._call = Calls(client, self._name, "the scope write:repository")
         self._me = 0
 
     def close(self) -> None:
         """Close the connection."""
-        self._client.close()
+        self._call.close()
 
     def post_status(self, due: Due) -> None:
         """Show a status of a commit. Raises ApiError."""
         status = due.status
         said = {"state": status.state, "context": status.context, "description": status.description}
-        self._call("POST", f"{self._repo}/statuses/{due.commit}", "write:repository", said)
+        self._call("POST", f"{self._repo}/statuses/{due.commit}", said)
 
     def open_pulls(self, branch: str) -> list[Pull]:
         """Return the pull requests that ask to be merged into ``branch``. Raises ApiError."""
-        found = (self._pull(item, branch) for item in self._pages(f"{self._repo}/pulls", {"state": "open"}))
+        found = (
+            self._pull(item, branch)
+            for item in self._call.pages(f"{self._repo}/pulls", {"state": "open"}, _SIZE, capped=True)
+        )
         return [pull for pull in found if pull is not None]
 
     def comment(self, number: int, marker: str, body: str, known: int) -> int:
@@ -66,28 +71,22 @@ class Gitea:
     def open(self, branch: str, into: str, title: str, body: str) -> str:
         """Ask that ``branch`` be merged; return the page, empty if that was asked before. Raises PullRequestFailed."""
         asked = {"head": branch, "base": into, "title": title, "body": body}
-        try:
-            made = self._call("POST", f"{self._repo}/pulls", "write:repository", asked)
-        except ApiError as error:
-            if error.status == 409:
-                return ""
-            raise PullRequestFailed(str(error)) from None
-        return str(made.get("html_url", "")) if isinstance(made, dict) else ""
+        return opened(lambda: self._call("POST", f"{self._repo}/pulls", asked), "html_url")
 
     def listed(self, number: int) -> Iterable[Comment]:
         """Return the comments below a pull request. Raises ApiError."""
-        for item in self._call("GET", f"{self._repo}/issues/{number}/comments", "read:issue") or ():
+        for item in self._call("GET", f"{self._repo}/issues/{number}/comments", needs=_ISSUES) or ():
             yield Comment(id_of(item, _NAME), (item.get("user") or {}).get("id", 0), str(item.get("body", "")))
 
     def written(self, number: int, body: str) -> int:
         """Write a comment; return its id. Raises ApiError."""
         path = f"{self._repo}/issues/{number}/comments"
-        return id_of(self._call("POST", path, "write:issue", {"body": body}), _NAME)
+        return id_of(self._call("POST", path, {"body": body}, needs=_ISSUES), _NAME)
 
     def changed(self, number: int, comment: int, body: str) -> int:  # noqa: ARG002 (comments have ids of their own)
         """Give a comment another text; return its id. Raises ApiError."""
         path = f"{self._repo}/issues/comments/{comment}"
-        answer = self._call("PATCH", path, "write:issue", {"body": body})
+        answer = self._call("PATCH", path, {"body": body}, needs=_ISSUES)
         if answer is None:
             # A comment that is none any more is answered with nothing.
             raise ApiError(f"{_NAME} does not have comment {comment}", 404)
@@ -95,7 +94,7 @@ class Gitea:
 
     def myself(self) -> int:
         """Return who the token is. Raises ApiError."""
-        self._me = self._me or id_of(self._call("GET", "/user", "read:user"), _NAME)
+        self._me = self._me or id_of(self._call("GET", "/user", needs="the scope read:user"), _NAME)
         return self._me
 
     def _pull(self, item: dict[str, Any], branch: str) -> Pull | None:
@@ -108,22 +107,3 @@ class Gitea:
         # The repository of a deleted fork is null.
         name = str((head.get("repo") or {}).get("full_name", ""))
         return Pull(number, sha, f"refs/pull/{number}/head", fork=name.lower() != self._name.lower())
-
-    def _pages(self, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
-        # A server may give fewer than it is asked for: only an empty page is the end.
-        for page in range(1, MAX_PAGES + 1):
-            items = self._call("GET", path, "read:repository", None, {**query, "limit": str(PAGE), "page": str(page)})
-            if not isinstance(items, list) or not items:
-                return
-            yield from (item for item in items if isinstance(item, dict))
-
-    def _call(self, method: str, path: str, scope: str, body: Any = None, query: dict[str, str] | None = None) -> Any:
-        try:
-            return self._client.call(method, path, body=body, query=query)
-        except ApiError as error:
-            if error.status == 401:
-                raise ApiError(f"the token is wrong, expired or revoked; make a new one ({error})", 401) from None
-            if error.status == 403:
-                text = f"the token may not do this in {self._name}: it needs the scope {scope} ({error})"
-                raise ApiError(text, 403) from None
-            raise

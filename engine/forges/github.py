@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -19,8 +18,10 @@ from automator67.engine.breaker import Breaker, BreakerOpen
 from automator67.engine.forges.remote import GITHUB
 from automator67.engine.forges.reporter import PostFailed
 from automator67.engine.forges.statuses import Due
+from automator67.engine.retry_after import retry_after
 
-API_VERSION = "2022-11-28"
+HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+"""What says which version of the API is spoken."""
 TIMEOUT_SECONDS = 10.0
 _MAX_ANSWER_BYTES = 64 * 2**10
 _REDIRECTS = (301, 302, 307, 308)
@@ -68,11 +69,7 @@ class GitHub:
             timeout=timeout,
             follow_redirects=False,
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60.0),
-            headers={
-                "Accept": "application/vnd.github+json",
-                "X-GitHub-Api-Version": API_VERSION,
-                "User-Agent": "automator67",
-            },
+            headers={**HEADERS, "User-Agent": "automator67"},
         )
 
     def post(self, batch: Sequence[Due]) -> Iterator[tuple[Due, PostFailed | None]]:
@@ -175,7 +172,7 @@ class GitHub:
         if status not in (403, 429):
             return None
         now = self._clock()
-        wait = _retry_after(headers.get("Retry-After", ""), now)
+        wait = retry_after(headers.get("Retry-After", ""), now)
         if wait is None and headers.get("X-RateLimit-Remaining") == "0":
             wait = _number(headers.get("X-RateLimit-Reset", ""), now + _SECONDARY_SECONDS) - now
         if wait is None and (status == 429 or "rate limit" in said.lower()):
@@ -185,16 +182,6 @@ class GitHub:
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
-
-
-def _retry_after(text: str, now: float) -> float | None:
-    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date."""
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        return parsedate_to_datetime(text).timestamp() - now
-    except ValueError:
-        return None
 
 
 def _number(text: str, otherwise: float) -> float:

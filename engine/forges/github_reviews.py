@@ -6,20 +6,20 @@ Needs of a fine-grained token: Pull requests: read and write.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import httpx
 
-from automator67.engine.apis.client import ApiError, Client, Provider
+from automator67.engine.apis.client import Client, Provider
 from automator67.engine.breaker import Breaker
-from automator67.engine.forges.github import API_VERSION
+from automator67.engine.forges.calls import Calls
+from automator67.engine.forges.github import HEADERS
 from automator67.engine.forges.one_comment import Comment, id_of, keep
 from automator67.engine.forges.remote import GITHUB
 from automator67.engine.forges.reviews import Pull
 
-PAGE = 100
-MAX_PAGES = 50
+_SIZE = ("per_page", 100)
 _NAME = "GitHub"
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
@@ -39,16 +39,17 @@ class GitHubReviews:
     ) -> None:
         self._repo = f"/repos/{owner}/{repo}"
         self._name = f"{owner}/{repo}".lower()
-        headers = {
-            "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION,
-            "Authorization": f"Bearer {token}",
-        }  # fmt: skip
-        self._client = Client(Provider(_NAME, GITHUB), lambda: headers, base=api, transport=transport, breaker=breaker)
+        headers = {**HEADERS, "Authorization": f"Bearer {token}"}
+        client = Client(Provider(_NAME, GITHUB), lambda: headers, base=api, transport=transport, breaker=breaker)
+        self._call = Calls(client, self._name, "'Pull requests: write'")
         self._me = 0
 
     def open_pulls(self, branch: str) -> list[Pull]:
         """Return the pull requests that ask to be merged into ``branch``. Raises ApiError."""
-        found = (self._pull(item) for item in self._pages(f"{self._repo}/pulls", {"state": "open", "base": branch}))
+        found = (
+            self._pull(item)
+            for item in self._call.pages(f"{self._repo}/pulls", {"state": "open", "base": branch}, _SIZE)
+        )
         return [pull for pull in found if pull is not None]
 
     def comment(self, number: int, marker: str, body: str, known: int) -> int:
@@ -57,7 +58,7 @@ class GitHubReviews:
 
     def listed(self, number: int) -> Iterable[Comment]:
         """Return the comments below a pull request. Raises ApiError."""
-        for item in self._pages(f"{self._repo}/issues/{number}/comments", {}):
+        for item in self._call.pages(f"{self._repo}/issues/{number}/comments", {}, _SIZE):
             yield Comment(id_of(item, _NAME), (item.get("user") or {}).get("id", 0), str(item.get("body", "")))
 
     def written(self, number: int, body: str) -> int:
@@ -75,7 +76,7 @@ class GitHubReviews:
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._client.close()
+        self._call.close()
 
     def _pull(self, item: dict[str, Any]) -> Pull | None:
         head, number = item.get("head") or {}, item.get("number")
@@ -85,19 +86,3 @@ class GitHubReviews:
         # The repository of a deleted fork is null.
         name = str((head.get("repo") or {}).get("full_name", "")).lower()
         return Pull(number, sha, f"refs/pull/{number}/head", fork=name != self._name)
-
-    def _pages(self, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
-        for page in range(1, MAX_PAGES + 1):
-            items = self._call("GET", path, None, {**query, "per_page": str(PAGE), "page": str(page)})
-            yield from (item for item in items or () if isinstance(item, dict))
-            if not isinstance(items, list) or len(items) < PAGE:
-                return
-
-    def _call(self, method: str, path: str, body: Any = None, query: dict[str, str] | None = None) -> Any:
-        try:
-            return self._client.call(method, path, body=body, query=query)
-        except ApiError as error:
-            if error.status == 403 and "rate limit" not in str(error).lower():
-                text = f"the token may not do this to pull requests: give it 'Pull requests: write' ({error})"
-                raise ApiError(text, 403) from None
-            raise

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 
 from automator67.engine.apis.client import ApiError, Client, Provider
-from automator67.engine.forges.github import API_VERSION
+from automator67.engine.forges.github import HEADERS
 from automator67.engine.forges.remote import Forge
 
 _NAMES = {"github": "GitHub", "gitea": "Gitea", "gitlab": "GitLab"}
@@ -28,8 +28,7 @@ def register(forge: Forge, token: str, url: str, secret: str, *, transport: http
     Raises ApiError.
     """
     headers = {
-        "github": {"Authorization": f"Bearer {token}", "X-GitHub-Api-Version": API_VERSION,
-                   "Accept": "application/vnd.github+json"},
+        "github": {**HEADERS, "Authorization": f"Bearer {token}"},
         "gitea": {"Authorization": f"token {token}"}, "gitlab": {"PRIVATE-TOKEN": token},
     }[forge.kind]  # fmt: skip
     client = Client(Provider(_NAMES[forge.kind], forge.api), lambda: headers, transport=transport)

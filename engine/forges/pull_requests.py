@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import httpx
 
-from automator67.engine.forges.github import API_VERSION, TIMEOUT_SECONDS
+from automator67.engine.apis.client import ApiError
+from automator67.engine.forges.github import HEADERS, TIMEOUT_SECONDS
 from automator67.engine.forges.remote import GITHUB
 
 _EXISTS = 422
@@ -27,6 +29,20 @@ class PullRequests(Protocol):
         ...
 
 
+def opened(ask: Callable[[], Any], page: str) -> str:
+    """Return the page of what ``ask`` opens, which its answer has under ``page``; empty where it is open already.
+
+    Raises PullRequestFailed.
+    """
+    try:
+        made = ask()
+    except ApiError as error:
+        if error.status == 409:
+            return ""
+        raise PullRequestFailed(str(error)) from None
+    return str(made.get(page, "")) if isinstance(made, dict) else ""
+
+
 class GitHubPullRequests:
     """The pull requests of one repository. ``api`` is https://api.github.com or that of an Enterprise server."""
 
@@ -39,10 +55,7 @@ class GitHubPullRequests:
 
         Raises PullRequestFailed.
         """
-        headers = {
-            "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION, "User-Agent": "automator67",
-            "Authorization": f"Bearer {self._token}",
-        }  # fmt: skip
+        headers = {**HEADERS, "User-Agent": "automator67", "Authorization": f"Bearer {self._token}"}
         asked = {"head": branch, "base": into, "title": title, "body": body}
         try:
             answer = httpx.post(self._url, json=asked, headers=headers, timeout=TIMEOUT_SECONDS)

@@ -11,7 +11,7 @@ from automator67.engine.forges.deployments import Deployments, WithDeployments
 from automator67.engine.forges.reporter import PostFailed
 from automator67.engine.forges.statuses import Due, Status
 from tests.support.github_reviews import Repository
-from tests.support.standin import Reached, Refused
+from tests.support.standin import Call, Reached, Refused
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -70,7 +70,7 @@ def test_a_commit_that_never_began_has_none(hub: Repository) -> None:
     assert hub.deployments == []
 
 
-@pytest.mark.parametrize("code", [403, 404, 422])
+@pytest.mark.parametrize("code", [401, 403, 404])
 def test_a_token_that_may_not_is_no_hindrance_and_asked_once(hub: Repository, code: int) -> None:
     def refuse(_: object) -> None:
         raise Refused(code)
@@ -81,6 +81,17 @@ def test_a_token_that_may_not_is_no_hindrance_and_asked_once(hub: Repository, co
         assert [failure for _, failure in at.post([due("success", "x")])] == [None]
     assert len(hub.api.calls) == 1
     assert len(at._statuses.said) == 3  # type: ignore[attr-defined]
+
+
+def test_that_one_is_refused_says_nothing_of_others(hub: Repository) -> None:
+    def refuse(call: Call) -> None:
+        if call.method == "POST" and OLD in str(call.body):
+            raise Refused(422, {"message": "No ref found for: " + OLD, "documentation_url": "https://docs.github.com"})
+
+    hub.api.fault = refuse
+    at = reporter(hub)
+    assert [f for _, f in at.post([due("success", "x"), due("success", "y", NEW)])] == [None, None]
+    assert hub.deployments == [(NEW, "home", [("success", "y")])]
 
 
 def test_what_fails_for_now_is_tried_again_with_its_status_and_others_go_on(hub: Repository) -> None:
