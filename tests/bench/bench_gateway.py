@@ -25,6 +25,7 @@ from automator67.agent.edge.caddy import find_caddy
 from automator67.engine.nodes.certificates import Authority
 from tests.support.cloud import free_port, wait_for
 from tests.support.edge import EdgeUnderTest, app_port
+from tests.support.programs import need_program
 
 ROUNDS = 7
 SECONDS = 4
@@ -34,6 +35,7 @@ SHARE, ROUTES_SECONDS, CHANGE_SECONDS = 0.10, 1.0, 0.3
 
 def main() -> int:
     """Measure, print, and return 1 when a bar is missed."""
+    need_program("wrk")
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         authority = Authority.open(home / "ca")

@@ -23,6 +23,7 @@ import docker
 
 from tests.support.cloud import Cloud, wait_for
 from tests.support.images import need_busybox
+from tests.support.programs import need_program
 
 CONNECTIONS = 50
 SECONDS = 30
@@ -53,6 +54,7 @@ def app(greeting: str, **keys: Any) -> dict[str, Any]:
 
 def main() -> int:
     """Measure, print, and return 1 when a bar is missed."""
+    need_program("wrk")
     need_busybox()
     with tempfile.TemporaryDirectory() as directory, Cloud(Path(directory), runtime="docker") as cloud:
         cloud.poll, cloud.own_names = "500ms", True
