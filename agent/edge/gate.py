@@ -114,11 +114,16 @@ _PASSES = 3
 
 def _leniently(path: str) -> str | None:
     """Return a path as the most lenient app may read it; None when there is no telling."""
+    raw = path.split("/")
     for _ in range(_PASSES):
         path, before = unquote(path, "latin-1"), path
         if path == before:
             break
+        raw = [unquote(segment, "latin-1") for segment in raw]
     else:
+        return None
+    if any(re.search(r";.*[/\\]", segment, re.S) for segment in raw):
+        # How far goes what follows the semicolon? It depends on when the rest is decoded, or \\ taken for /.
         return None
     segments = [re.split("[;?#]", s)[0] for s in re.split(r"[/\\]+", path.lower())]
     if any(s.strip() in (".", "..") for s in segments) or re.search(r"[\x00-\x1f]", path):

@@ -117,6 +117,9 @@ def _without_dots(path: str) -> str:
 
 @given(st.lists(PIECES, max_size=8).map(lambda parts: "/" + "".join(parts)))
 @example("/%2e%2e/admin/..;/y")
+@example("/;a\\.../admin")
+@example("/;a%2f.../admin")
+@example("/;a%252f%25/admin%252fADMIN")
 def test_no_reading_of_a_path_gets_around_a_rule_or_into_another_app(uri: str) -> None:
     verdict = ask("shop.test", uri)
     if verdict.status == 400:
