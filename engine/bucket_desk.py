@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import ClientError, ClientResponse, web
 
 from automator67.engine.bucket_server import BucketServer, NotServed
+from automator67.engine.buckets.rules import rules_of
 from automator67.engine.desired import Desired
 from automator67.engine.s3.errors import STATUS
 from automator67.engine.s3.xml import error_document
@@ -115,10 +116,10 @@ class BucketDesk:
         document = next((o.document for o in desired.others if (o.kind, o.name) == ("bucket", bucket)), None)
         if document is None:
             raise NotServed(f"there is no buckets/{bucket}.yaml")
-        names = [p if isinstance(p, str) else p["node"] for p in document["providers"]]
-        nodes = {name: desired.nodes[name].document for name in names if name in desired.nodes}
-        wanted = [document.get("key"), *(n.get(k) for n in nodes.values() for k in ("access_key", "secret_key"))]
-        secrets = {w["secret"]: base64.b64encode(vault.value(w["secret"])).decode() for w in wanted if w}
+        rules = rules_of(bucket, document)
+        nodes = {s.node: desired.nodes[s.node].document for s in rules.providers if s.node in desired.nodes}
+        keys = [n[k]["secret"] for n in nodes.values() for k in ("access_key", "secret_key") if k in n]
+        secrets = {name: base64.b64encode(vault.value(name)).decode() for name in (rules.key, *keys) if name}
         return {
             "name": bucket, "bucket": document, "nodes": nodes, "secrets": secrets, "state": str(self._state),
             "grants": self._keyring.bucket_password(bucket),

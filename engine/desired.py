@@ -269,7 +269,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """A resource of a kind whose engine is not part of this version (shards, buckets): checked, never acted on."""
+    """A resource that is read as its document by whoever serves it (shards, buckets): no step of a plan is about it."""
 
     kind: str
     name: str

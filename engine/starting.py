@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from automator67.schemas.kinds import YAML_KINDS, schema
+from automator67.schemas.kinds import FOLDERS, YAML_KINDS, schema_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,15 @@ def first_files(answers: Answers) -> dict[str, str]:
             gateway = f"\n# It takes the requests from outside (ports 80 and 443) for every app.{email}"
         files[f"nodes/{node}.yaml"] = _NODE.format(node=node) + gateway
     for kind in YAML_KINDS:
-        files[f".vscode/schemas/{kind}.schema.json"] = json.dumps(schema(kind), indent=2, ensure_ascii=False) + "\n"
+        files[f".vscode/schemas/{kind}.schema.json"] = schema_text(kind)
     return files
 
 
 def _settings() -> dict[str, object]:
-    folders = {"app": "apps", "node": "nodes", "shard": "shards", "bucket": "buckets"}
     found: dict[str, object] = {".vscode/schemas/cloud.schema.json": "/automator67.yaml"}
-    for kind, folder in folders.items():
+    for folder, kind in FOLDERS.items():
+        if kind not in YAML_KINDS:
+            continue
         found[f".vscode/schemas/{kind}.schema.json"] = [f"/{folder}/*.yaml", f"/{folder}/*.yml"]
     return {"yaml.schemas": found, "yaml.yamlVersion": "1.2"}
 

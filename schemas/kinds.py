@@ -23,7 +23,8 @@ _ENDINGS: dict[Kind, tuple[str, ...]] = {
     "secret": (".sealed", ".sops.yaml", ".sops.yml"), "query": (".sql",),
 }  # fmt: skip
 _YAML = (".yaml", ".yml")
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z")
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z")
+"""What resources are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def classify(path: str) -> Classified:
         wanted = " or ".join(_ENDINGS.get(kind, _YAML[:1]))
         return _odd(f"this file in {folder}/ is not read", f"its name must end in {wanted}")
     name = rest.removesuffix(ending)
-    if kind not in ("query",) and not _NAME.match(name):
+    if kind not in ("query",) and not NAME.match(name):
         hint = "use lower-case letters, digits and inner hyphens, at most 40"
         return Classified(kind, name, f"{name[:60]!r} cannot be the name of a resource", hint)
     return Classified(kind, name)
@@ -79,3 +80,8 @@ def schema(kind: Kind) -> dict[str, Any]:
     text = (resources.files("automator67.schemas") / f"{kind}.schema.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
+
+
+def schema_text(kind: Kind) -> str:
+    """Return the JSON Schema of a kind as the text of a file."""
+    return json.dumps(schema(kind), indent=2, ensure_ascii=False) + "\n"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from automator67.schemas.document import Document, read
-from automator67.schemas.kinds import FOLDERS, SETTINGS
+from automator67.schemas.kinds import FOLDERS, NAME, SETTINGS
 from automator67.schemas.source import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -75,6 +75,13 @@ def vault_of(repo: Path, files: Mapping[str, tuple[Document, bytes]], state: Pat
     from automator67.engine.secrets.vault import Vault
 
     return Vault(cloud_name(repo), places_of(files), lambda path: files[path][1], opener_of(state))
+
+
+def need_name(word: str, what: str) -> None:
+    """Raise click.ClickException unless ``word`` can be the name of ``what``."""
+    if not NAME.match(word):
+        hint = "use lower-case letters, digits and inner hyphens, at most 40"
+        raise click.ClickException(f"{word[:60]!r} cannot be the name of {what}; {hint}")
 
 
 def cloud_name(repo: Path) -> str:

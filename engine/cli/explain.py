@@ -9,7 +9,7 @@ from typing import Literal
 
 import click
 
-from automator67.schemas.kinds import YAML_KINDS, Kind, schema
+from automator67.schemas.kinds import YAML_KINDS, Kind, schema_text
 from automator67.schemas.reference import FILES, Key, UnknownKey, find, reference, yaml_text
 
 
@@ -81,7 +81,7 @@ def _schemas(kinds: tuple[Kind, ...], folder: Path | None) -> None:
     if folder is None and len(kinds) > 1:
         raise click.UsageError("all schemas need a directory to go to; add --to DIR")
     for kind in kinds:
-        text = json.dumps(schema(kind), indent=2, ensure_ascii=False) + "\n"
+        text = schema_text(kind)
         if folder is None:
             click.echo(text, nl=False)
             continue

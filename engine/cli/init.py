@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from automator67.engine.cli.checkout import need_name
 from automator67.engine.cli.common import state_option
 from automator67.schemas.kinds import SETTINGS
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from automator67.engine.forges.remote import Forge
     from automator67.engine.starting import Answers
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z")
 _SECRET_FILE = "webhook-secret"  # noqa: S105
 
 
@@ -44,7 +44,7 @@ def command(
     With --webhook the forge is told where pushes go, and the secret that they are signed with is kept in the state
     directory. Doing it again changes nothing that is right already. Exit code 0: done, 255: not.
     """
-    from automator67.engine.starting import Answers, first_files
+    from automator67.engine.starting import Answers
 
     if not quiet and sys.stdin.isatty():
         name = click.prompt("name of the cloud", default=name)
@@ -52,9 +52,9 @@ def command(
         nodes = tuple(re.split(r"[\s,]+", said.strip()))
         domain = click.prompt("where the first app answers", default=domain)
         remote = click.prompt("URL of the repository at the forge", default=remote, show_default=bool(remote))
-    answers = _checked(Answers(name, nodes or ("one",), domain.lower(), email))
+    answers = Answers(name, nodes or ("one",), domain.lower(), email)
+    files = _files(answers)
     forge = _forge(remote, forge_url) if webhook else None
-    files = first_files(answers)
     new = {path: text for path, text in files.items() if not os.path.lexists(folder / path)}
     if (folder / SETTINGS).exists():
         # Somebody's cloud already: an app and a machine that nobody asked for do not go into it.
@@ -62,7 +62,7 @@ def command(
     if dry_run:
         for path in sorted(new):
             click.echo(f"would write {folder / path}")
-        if webhook:
+        if forge is not None:
             click.echo(f"would register {_hook_url(webhook, forge)} at {remote}")
         return
     _write(folder, new)
@@ -73,20 +73,20 @@ def command(
     _next(folder, answers, remote, committed)
 
 
-def _checked(answers: Answers) -> Answers:
+def _files(answers: Answers) -> dict[str, str]:
+    """Return the files of a new repository. Raises click.ClickException for answers that make none that is valid."""
     from automator67.engine.starting import first_files
     from automator67.schemas.repository import check_files
 
     for what, word in (("the cloud", answers.name), *(("a machine", node) for node in answers.nodes)):
-        if not _NAME.match(word):
-            hint = "use lower-case letters, digits and inner hyphens, at most 40"
-            raise click.ClickException(f"{word[:60]!r} cannot be the name of {what}; {hint}")
+        need_name(word, what)
     if len(set(answers.nodes)) < len(answers.nodes):
         raise click.ClickException("two machines have the same name")
-    files = {p: t.encode() for p, t in first_files(answers).items() if p.endswith(".yaml")}
-    if problems := [p for p in check_files(files).problems if p.severity == "error"]:
+    files = first_files(answers)
+    read = {path: text.encode() for path, text in files.items() if path.endswith(".yaml")}
+    if problems := [p for p in check_files(read).problems if p.severity == "error"]:
         raise click.ClickException(str(problems[0]))
-    return answers
+    return files
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:
@@ -134,12 +134,13 @@ def _forge(remote: str, api: str) -> Forge:
     return forge
 
 
-def _hook_url(webhook: str, forge: Forge | None) -> str:
-    return f"{webhook.rstrip('/')}/hooks/{forge.kind if forge else 'generic'}"
+def _hook_url(webhook: str, forge: Forge) -> str:
+    return f"{webhook.rstrip('/')}/hooks/{forge.kind}"
 
 
 def _register(forge: Forge, webhook: str, state: Path) -> None:
     from automator67.engine.apis.client import ApiError
+    from automator67.engine.durable import once
     from automator67.engine.forges.hooks import register
     from automator67.engine.options import OptionError, token_from
 
@@ -148,25 +149,14 @@ def _register(forge: Forge, webhook: str, state: Path) -> None:
         if not token:
             raise click.ClickException("the webhook needs a token: A67_FORGE_TOKEN or A67_FORGE_TOKEN_FILE")
         file = state / _SECRET_FILE
-        made = register(forge, token, _hook_url(webhook, forge), _secret(file))
+        secret = once(file, secrets.token_hex(32).encode() + b"\n").decode().strip()
+        made = register(forge, token, _hook_url(webhook, forge), secret)
     except (OptionError, ApiError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename} cannot be written: {error.strerror}") from error
     click.echo(f"the webhook {_hook_url(webhook, forge)} is {'registered' if made else 'up to date'}")
     click.echo(f"start the engine with A67_WEBHOOK_SECRET_FILE={file}")
-
-
-def _secret(file: Path) -> str:
-    """Return the secret in a file; the first call makes it."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return file.read_text().strip()
-    with os.fdopen(handle, "w") as out:
-        out.write(secrets.token_hex(32) + "\n")
-    return file.read_text().strip()
 
 
 def _next(folder: Path, answers: Answers, remote: str, committed: bool) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
 import click
 
-from automator67.engine.cli.checkout import cloud_name, repo_option, write_file
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z")
+from automator67.engine.cli.checkout import cloud_name, need_name, repo_option, write_file
 
 
 @click.command("seal", short_help="Encrypt a secret value for the repository.")
@@ -28,9 +25,7 @@ def command(name: str, repo: Path, dry_run: bool) -> None:
     from automator67.engine.secrets.sealing import MAX_VALUE_BYTES, seal
     from automator67.schemas.sealed import PUBLIC_KEY_FILE
 
-    if not _NAME.match(name):
-        hint = "use lower-case letters, digits and inner hyphens, at most 40"
-        raise click.ClickException(f"{name[:60]!r} cannot be the name of a secret; {hint}")
+    need_name(name, "a secret")
     cloud = cloud_name(repo)
     try:
         key = read_public_key(repo / PUBLIC_KEY_FILE)

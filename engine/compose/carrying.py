@@ -46,8 +46,7 @@ def carried(project: Project, read_file: ReadFile, *, git: str = "", only: Colle
         if _valid(making):
             files[f"apps/{making.name}.yaml"] = rendered(making)
         notes += making.notes
-    there = {f"apps/{name}.yaml" for name in makings} & set(files)
-    secrets = [s for m in makings.values() if f"apps/{m.name}.yaml" in there for s in m.secrets]
+    secrets = [s for m in makings.values() if f"apps/{m.name}.yaml" in files for s in m.secrets]
     return Carried(files, tuple(notes), tuple(secrets))
 
 

@@ -164,9 +164,9 @@ def _health(m: Making) -> None:
         m.say("the health check means nothing", "healthcheck")
         return
     health: dict[str, Any] = {"command": words[1:] if words[0] == "CMD" else ["sh", "-c", words[1]]}
-    for theirs, ours in (("interval", "interval"), ("timeout", "timeout"), ("start_period", "start_period")):
-        if theirs in check and (length := _duration(check[theirs])):
-            health[ours] = length
+    for key in ("interval", "timeout", "start_period"):
+        if key in check and (length := _duration(check[key])):
+            health[key] = length
     if retries := _number(check.get("retries")):
         health["unhealthy_after"] = int(retries)
     m.document["health"] = health

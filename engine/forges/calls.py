@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from automator67.engine.apis.client import ApiError, Client
@@ -30,19 +30,30 @@ class Calls:
                 raise ApiError(text, 403) from None
             raise
 
-    def pages(self, path: str, query: Mapping[str, str], size: tuple[str, int], *, needs: str = "",
-              capped: bool = False) -> Iterator[dict[str, Any]]:  # fmt: skip
-        """Yield what is listed. ``size``: the parameter for the size of a page, and how large; ``capped``: a server may
-        give fewer than that, so that only an empty page is the end. Raises ApiError."""
-        key, count = size
-        for page in range(1, MAX_PAGES + 1):
-            items = self("GET", path, None, {**query, key: str(count), "page": str(page)}, needs=needs)
-            if not isinstance(items, list) or not items:
-                return
-            yield from (item for item in items if isinstance(item, dict))
-            if not capped and len(items) < count:
-                return
+    def pages(
+        self, path: str, query: Mapping[str, str], size: tuple[str, int], *, needs: str = "", capped: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what is listed at a path, as ``paged`` does. Raises ApiError."""
+        return paged(lambda asked: self("GET", path, None, asked, needs=needs), query, size, capped=capped)
 
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+
+def paged(
+    get: Callable[[Mapping[str, str]], Any], query: Mapping[str, str], size: tuple[str, int], *, capped: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield what ``get`` lists for a query, page by page.
+
+    ``size``: the parameter for the size of a page, and how large; ``capped``: a server may give fewer than that, so
+    that only an empty page is the end.
+    """
+    key, count = size
+    for page in range(1, MAX_PAGES + 1):
+        items = get({**query, key: str(count), "page": str(page)})
+        if not isinstance(items, list) or not items:
+            return
+        yield from (item for item in items if isinstance(item, dict))
+        if not capped and len(items) < count:
+            return

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import httpx
 
 from automator67.engine.apis.client import ApiError, Client, Provider
+from automator67.engine.forges.calls import paged
 from automator67.engine.forges.github import HEADERS
 from automator67.engine.forges.remote import Forge
 
@@ -53,15 +54,11 @@ def register(forge: Forge, token: str, url: str, secret: str, *, transport: http
 
 def _there(client: Client, forge: Forge, path: str, url: str) -> int | None:
     """Return the id of the hook that leads to ``url``."""
-    for page in range(1, 21):
-        size = {"limit": "50"} if forge.kind == "gitea" else {"per_page": "100"}
-        items = client.get(path, {**size, "page": str(page)})
-        if not isinstance(items, list) or not items:
-            return None
-        for item in items:
-            known = item.get("url") if forge.kind == "gitlab" else (item.get("config") or {}).get("url")
-            if known == url and isinstance(item.get("id"), int):
-                return int(item["id"])
+    size = ("limit", 50) if forge.kind == "gitea" else ("per_page", 100)
+    for item in paged(lambda asked: client.get(path, asked), {}, size, capped=True):
+        known = item.get("url") if forge.kind == "gitlab" else (item.get("config") or {}).get("url")
+        if known == url and isinstance(item.get("id"), int):
+            return int(item["id"])
     return None
 
 

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from automator67.engine.durable import sync
+from automator67.engine.durable import once
 from automator67.engine.secrets.errors import SecretError
 from automator67.schemas.armor import ArmorError
 from automator67.schemas.sealed import PRIVATE, PUBLIC_BYTES, KeyFile, read_key, write_key
@@ -230,24 +230,6 @@ class Keyring:
         """Write a file that must not exist yet, and return its content, whoever wrote it first."""
         path = self.directory / name
         try:
-            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not path.exists():
-                draft = self.directory / f".{name}.{secrets.token_hex(8)}"
-                try:
-                    _write(draft, content)
-                    with contextlib.suppress(FileExistsError):
-                        os.link(draft, path)
-                finally:
-                    draft.unlink(missing_ok=True)
-                sync(self.directory)
-            return path.read_bytes()
+            return once(path, content)
         except OSError as error:
             raise SecretError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
